@@ -1,0 +1,205 @@
+"""HDF5 artifacts: kinds are declared once, writers are atomic, readers validate. The only file that names h5py.
+
+One file holds one video's data of one kind. Every kind has time in seconds on its rows (``pts`` or ``t_start`` and
+``t_end``), so no reader needs a stride from elsewhere. The bytes depend on the content alone: no clock, host or run id.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pipeline.run.files import atomic_path
+
+BYTES = "bytes"
+"""dtype of an array whose elements are byte strings of any length (encoded pictures)."""
+
+
+class ArtifactError(ValueError):
+    """A file is not an artifact of the expected kind and version, or its content breaks the declaration."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """One declared array: numpy dtype name (or ``BYTES``), named dimensions, unit and meaning.
+
+    The first dimension is the one rows are appended along. Sizes of equally named dimensions agree within a file; a
+    dimension that is a number has that size.
+    """
+
+    dtype: str
+    dims: tuple[str, ...]
+    unit: str
+    doc: str
+    chunk_rows: int = 256
+    compress: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: name, version, arrays and attributes (name to Python type)."""
+
+    name: str
+    version: int
+    doc: str
+    arrays: Mapping[str, Array]
+    attributes: Mapping[str, type] = field(default_factory=dict)
+
+    def declaration(self) -> str:
+        """The declaration as text; part of the work store's key of every stage that reads or writes the kind."""
+        arrays = sorted((n, a.dtype, a.dims, a.unit, a.chunk_rows, a.compress) for n, a in self.arrays.items())
+        return repr((self.name, self.version, arrays, sorted((n, t.__name__) for n, t in self.attributes.items())))
+
+    @contextmanager
+    def writer(self, path: Path, attributes: Mapping[str, Any]) -> Iterator["Writer"]:
+        """Open an atomic writer; rows are appended, attributes may be amended until the end.
+
+        Raises:
+            ArtifactError: arrays or attributes differ from the declaration.
+            DiskFull: the disk has no space left.
+        """
+        with atomic_path(Path(path)) as temp:
+            file = h5py.File(temp, "w", libver="latest")
+            try:
+                writer = Writer(self, file, dict(attributes))
+                yield writer
+                writer.finish()
+            finally:
+                file.close()
+
+    def write(self, path: Path, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        """Write a whole artifact at once. ``arrays``: name to array. Raises as :meth:`writer`."""
+        with self.writer(path, attributes) as writer:
+            writer.append(**arrays)
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator["Reader"]:
+        """Open an artifact for reading, lazily; slices are read when asked for.
+
+        Raises:
+            ArtifactError: no such file, not HDF5, another kind, an unknown version, or a missing array or attribute.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ArtifactError(f"{path}: there is no such file ({self.name} artifact, version {self.version})")
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            raise ArtifactError(f"{path}: not a readable HDF5 file ({error})") from error
+        with file:
+            yield Reader(self, file, path)
+
+    def read(self, path: Path) -> dict[str, np.ndarray]:
+        """Read all arrays into memory. Raises as :meth:`open`."""
+        with self.open(path) as reader:
+            return {name: reader[name] for name in self.arrays}
+
+
+class Writer:
+    """Appends rows to the arrays of one artifact. Made by :meth:`Kind.writer`."""
+
+    def __init__(self, kind: Kind, file: h5py.File, attributes: dict[str, Any]) -> None:
+        self.kind = kind
+        self.attributes = attributes
+        self._file = file
+        self._sets: dict[str, h5py.Dataset] = {}
+
+    def append(self, **rows: Any) -> None:
+        """Append rows: one value per declared array, each with a leading row dimension.
+
+        Arrays that share their first dimension must bring the same number of rows.
+        """
+        wrong = sorted(set(rows) ^ set(self.kind.arrays))
+        if wrong:
+            raise ArtifactError(
+                f"{self.kind.name}: arrays {wrong} do not match the declared ones {sorted(self.kind.arrays)}"
+            )
+        sizes: dict[str, int] = {}
+        for name, declared in self.kind.arrays.items():
+            self._append_one(name, declared, rows[name], sizes)
+
+    def _append_one(self, name: str, declared: Array, value: Any, sizes: dict[str, int]) -> None:
+        if declared.dtype == BYTES:
+            data: Any = np.empty(len(value), dtype=object)
+            for index, item in enumerate(value):
+                data[index] = np.frombuffer(item, dtype=np.uint8)
+            dtype: Any = h5py.vlen_dtype(np.uint8)
+        else:
+            data = np.asarray(value)
+            dtype = np.dtype(declared.dtype)
+            if data.size and not np.can_cast(data.dtype, dtype, casting="same_kind"):
+                raise ArtifactError(f"{self.kind.name}.{name}: got dtype {data.dtype}, declared {declared.dtype}")
+            data = data.astype(dtype, copy=False)
+        if data.ndim != len(declared.dims):
+            raise ArtifactError(
+                f"{self.kind.name}.{name}: got shape {data.shape}, declared dimensions {declared.dims}"
+            )
+        for dim, size in zip(declared.dims, data.shape, strict=True):
+            expected = int(dim) if dim.isdigit() else sizes.setdefault(dim, size)
+            if size != expected:
+                raise ArtifactError(f"{self.kind.name}.{name}: dimension {dim} is {size}, expected {expected}")
+        if name not in self._sets:
+            chunk = (max(1, declared.chunk_rows), *(max(1, s) for s in data.shape[1:]))
+            self._sets[name] = self._file.create_dataset(
+                name, shape=(0, *data.shape[1:]), maxshape=(None, *data.shape[1:]), dtype=dtype, chunks=chunk,
+                compression="gzip" if declared.compress else None, compression_opts=1 if declared.compress else None,
+                shuffle=declared.compress,
+            )
+            self._sets[name].attrs["dims"] = list(declared.dims)
+            self._sets[name].attrs["unit"] = declared.unit
+        target = self._sets[name]
+        if data.shape[1:] != target.shape[1:]:
+            raise ArtifactError(f"{self.kind.name}.{name}: rows of shape {data.shape[1:]} after {target.shape[1:]}")
+        start = target.shape[0]
+        target.resize(start + len(data), axis=0)
+        if len(data):
+            target[start:] = data
+
+    def finish(self) -> None:
+        """Write the attributes and flush; called at the end of :meth:`Kind.writer`."""
+        missing = sorted(set(self.kind.arrays) - set(self._sets))
+        if missing:
+            raise ArtifactError(f"{self.kind.name}: nothing was written to {missing}")
+        wrong = sorted(set(self.attributes) ^ set(self.kind.attributes))
+        if wrong:
+            raise ArtifactError(
+                f"{self.kind.name}: attributes {wrong} do not match the declared ones {sorted(self.kind.attributes)}"
+            )
+        self._file.attrs["kind"] = self.kind.name
+        self._file.attrs["version"] = self.kind.version
+        for name, type_ in sorted(self.kind.attributes.items()):
+            self._file.attrs[name] = type_(self.attributes[name])
+        self._file.flush()
+
+
+class Reader:
+    """An opened artifact: ``reader[name]`` reads an array, ``reader.rows(name, slice)`` a part of one."""
+
+    def __init__(self, kind: Kind, file: h5py.File, path: Path) -> None:
+        found = (file.attrs.get("kind"), int(file.attrs.get("version", -1)))
+        if found != (kind.name, kind.version):
+            raise ArtifactError(
+                f"{path}: holds kind {found[0]!r} version {found[1]}, "
+                f"this reader knows {kind.name!r} version {kind.version}; run the stage that writes it again"
+            )
+        missing = [n for n in kind.arrays if n not in file] + [n for n in kind.attributes if n not in file.attrs]
+        if missing:
+            raise ArtifactError(f"{path}: {missing} missing from this {kind.name} artifact")
+        self.kind = kind
+        self._file = file
+        self.attributes: dict[str, Any] = {n: t(file.attrs[n]) for n, t in kind.attributes.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.rows(name, slice(None))
+
+    def rows(self, name: str, index: slice | np.ndarray) -> np.ndarray:
+        """Read rows of one array; byte strings come as an object array of uint8 arrays."""
+        return np.asarray(self._file[name][index])
+
+    def __len__(self) -> int:
+        """Number of rows of the first declared array."""
+        return int(self._file[next(iter(self.kind.arrays))].shape[0])
