@@ -39,7 +39,7 @@ class Video:
     width: int
     height: int
     segments: tuple[Segment, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def file_stem(self) -> str:
@@ -74,13 +74,12 @@ class Dataset:
         for video in sorted(self.videos, key=lambda v: v.id):
             entry = asdict(video)
             entry["duration"] = entry.pop("duration_s")
-            entry["annotations"] = [
-                {"label": s.label, "segment": [s.t_start, s.t_end]} for s in video.segments
-            ]
+            entry["annotations"] = [{"label": s.label, "segment": [s.t_start, s.t_end]} for s in video.segments]
             del entry["segments"], entry["id"]
             database[video.id] = entry
         write_json(
-            path, {"version": "1", "name": self.name, "classes": list(self.classes), "taxonomy": [], "database": database}
+            path,
+            {"version": "1", "name": self.name, "classes": list(self.classes), "taxonomy": [], "database": database},
         )
 
     @staticmethod
@@ -99,9 +98,16 @@ class Dataset:
                 )
                 videos.append(
                     Video(
-                        id=id_, path=entry["path"], subset=entry["subset"], duration_s=entry["duration"],
-                        fps=entry["fps"], n_frames=entry["n_frames"], width=entry["width"], height=entry["height"],
-                        segments=segments, labels=entry["labels"],
+                        id=id_,
+                        path=entry["path"],
+                        subset=entry["subset"],
+                        duration_s=entry["duration"],
+                        fps=entry["fps"],
+                        n_frames=entry["n_frames"],
+                        width=entry["width"],
+                        height=entry["height"],
+                        segments=segments,
+                        labels=entry["labels"],
                     )
                 )
             except KeyError as error:

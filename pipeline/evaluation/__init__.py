@@ -1,0 +1,1 @@
+"""Scoring by published protocols, one file each, as pure functions of arrays; no torch."""

@@ -62,14 +62,15 @@ class Kind:
             ArtifactError: arrays or attributes differ from the declaration.
             DiskFull: the disk has no space left.
         """
-        with atomic_path(Path(path)) as temp:
-            file = h5py.File(temp, "w", libver="latest")
-            try:
-                writer = Writer(self, file, dict(attributes))
-                yield writer
-                writer.finish()
-            finally:
-                file.close()
+        with (
+            atomic_path(Path(path)) as temp,
+            # Built in memory (a video's artifact is a few MB): HDF5 crashes the process when a disk fills up under it.
+            h5py.File(str(temp), "w", libver="latest", driver="core", backing_store=False, block_size=2**20) as file,
+        ):
+            writer = Writer(self, file, dict(attributes))
+            yield writer
+            writer.finish()
+            temp.write_bytes(file.id.get_file_image())
 
     def write(self, path: Path, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Write a whole artifact at once. ``arrays``: name to array. Raises as :meth:`writer`."""
@@ -135,9 +136,7 @@ class Writer:
                 raise ArtifactError(f"{self.kind.name}.{name}: got dtype {data.dtype}, declared {declared.dtype}")
             data = data.astype(dtype, copy=False)
         if data.ndim != len(declared.dims):
-            raise ArtifactError(
-                f"{self.kind.name}.{name}: got shape {data.shape}, declared dimensions {declared.dims}"
-            )
+            raise ArtifactError(f"{self.kind.name}.{name}: got shape {data.shape}, declared dimensions {declared.dims}")
         for dim, size in zip(declared.dims, data.shape, strict=True):
             expected = int(dim) if dim.isdigit() else sizes.setdefault(dim, size)
             if size != expected:
@@ -145,8 +144,13 @@ class Writer:
         if name not in self._sets:
             chunk = (max(1, declared.chunk_rows), *(max(1, s) for s in data.shape[1:]))
             self._sets[name] = self._file.create_dataset(
-                name, shape=(0, *data.shape[1:]), maxshape=(None, *data.shape[1:]), dtype=dtype, chunks=chunk,
-                compression="gzip" if declared.compress else None, compression_opts=1 if declared.compress else None,
+                name,
+                shape=(0, *data.shape[1:]),
+                maxshape=(None, *data.shape[1:]),
+                dtype=dtype,
+                chunks=chunk,
+                compression="gzip" if declared.compress else None,
+                compression_opts=1 if declared.compress else None,
                 shuffle=declared.compress,
             )
             self._sets[name].attrs["dims"] = list(declared.dims)
@@ -156,7 +160,11 @@ class Writer:
             raise ArtifactError(f"{self.kind.name}.{name}: rows of shape {data.shape[1:]} after {target.shape[1:]}")
         start = target.shape[0]
         target.resize(start + len(data), axis=0)
-        if len(data):
+        if declared.dtype == BYTES:
+            # One by one: h5py takes rows that happen to be equally long for a matrix and refuses them.
+            for row, item in enumerate(data, start):
+                target[row] = item
+        elif len(data):
             target[start:] = data
 
     def finish(self) -> None:
@@ -189,6 +197,13 @@ class Reader:
         missing = [n for n in kind.arrays if n not in file] + [n for n in kind.attributes if n not in file.attrs]
         if missing:
             raise ArtifactError(f"{path}: {missing} missing from this {kind.name} artifact")
+        for name, declared in kind.arrays.items():
+            found_as = (_dtype_name(file[name]), tuple(file[name].attrs.get("dims", ())))
+            if found_as != (declared.dtype, declared.dims):
+                raise ArtifactError(
+                    f"{path}: array {name!r} is {found_as[0]} {found_as[1]}, "
+                    f"declared for {kind.name} version {kind.version}: {declared.dtype} {declared.dims}"
+                )
         self.kind = kind
         self._file = file
         self.attributes: dict[str, Any] = {n: t(file.attrs[n]) for n, t in kind.attributes.items()}
@@ -203,3 +218,7 @@ class Reader:
     def __len__(self) -> int:
         """Number of rows of the first declared array."""
         return int(self._file[next(iter(self.kind.arrays))].shape[0])
+
+
+def _dtype_name(data: h5py.Dataset) -> str:
+    return BYTES if h5py.check_vlen_dtype(data.dtype) == np.uint8 else str(data.dtype)

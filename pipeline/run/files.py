@@ -20,6 +20,7 @@ class DiskFull(OSError):
     """The disk ran out of space while a file was written; nothing of that file was left behind."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             free = shutil.disk_usage(path.parent).free
         except OSError:
@@ -30,12 +31,16 @@ class DiskFull(OSError):
             "the half-written file was removed, free some space and start again",
         )
 
+    def __reduce__(self) -> tuple[type["DiskFull"], tuple[Path]]:
+        # It crosses process borders; OSError would rebuild it from errno and text.
+        return DiskFull, (self.path,)
 
-def _is_disk_full(error: BaseException) -> bool:
-    # HDF5 reports a full disk as a plain OSError whose text carries errno 28.
-    return isinstance(error, OSError) and (
-        error.errno == errno.ENOSPC or "errno = 28" in str(error) or "No space left" in str(error)
-    )
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error means that the disk has no space left."""
+    # PyAV, safetensors and SQLite have errors of their own for it, which are no OSError.
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in codes or "No space left on device" in str(error)
 
 
 @contextmanager
@@ -54,11 +59,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temp
         with open(temp, "rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(temp, path)
+        temp.replace(path)
         _fsync_folder(path.parent)
     except BaseException as error:
         temp.unlink(missing_ok=True)
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise DiskFull(path) from error
         raise
 
@@ -112,7 +117,9 @@ def link_or_copy(source: Path, target: Path) -> None:
         with atomic_path(target) as copy:
             shutil.copyfile(source, copy)
         return
-    os.replace(temp, target)
+    temp.replace(target)
+    # Renaming one link of a file over another does nothing at all: the first is still there.
+    temp.unlink(missing_ok=True)
 
 
 def remove_temp_files(folder: Path) -> None:

@@ -1,0 +1,23 @@
+"""Heads: what stands on snippet features, by name. Each has its own input and output, named in its docstring."""
+
+from typing import Any
+
+from torch import nn
+
+from models import tables
+
+HEADS: dict[str, str] = {
+    "gtad": "models.heads.gtad:GTAD",
+    "segment_classifier": "models.heads.segment_classifier:SegmentClassifier",
+    "recognition": "models.heads.recognition:RecognitionHead",
+}
+
+
+def build_head(name: str, **options: Any) -> nn.Module:
+    """Build the head ``name`` of :data:`HEADS`, with fresh weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: unknown name or option; the message lists the allowed ones.
+    """
+    head: nn.Module = tables.build(HEADS, "head", name, options)
+    return head

@@ -1,0 +1,88 @@
+"""The commands: ``python -m pipeline run | predict | evaluate | clean``. Heavy imports happen inside the command."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.evaluation import command as evaluation_command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run one command and exit with its status (0 done, 1 failed, 2 wrong arguments)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description="From raw, untrimmed video to localised actions, in one graph."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (add_arguments, _) in COMMANDS.items():
+        add_arguments(commands.add_parser(name, help=HELP[name], description=HELP[name]))
+    options = parser.parse_args(arguments)
+    try:
+        status = COMMANDS[options.command][1](options)
+    except (ValueError, OSError) as error:
+        # Our own errors name file, field, value and what is allowed; a traceback would bury that.
+        sys.exit(f"{options.command}: {error}")
+    sys.exit(status)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", metavar="NAME", help="a file data/datasets/NAME.yaml")
+    parser.add_argument("--recipe", metavar="NAME", help="an overlay recipes/NAME.yaml over params.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a parameter")
+    parser.add_argument("--target", metavar="STAGE", help="stop at this stage, such as features@lofi")
+    parser.add_argument("--here", action="store_true", help="with overrides: edit params.yaml here, use no worktree")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.run.launch import launch
+
+    return launch(Path.cwd(), options.dataset, options.recipe, options.set, options.target, options.here)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    print(json.dumps(evaluation_command.run(options), indent=1))
+    return 0
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where predictions and pages are written"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="a folder data/checkpoints/heads/<encoder>; default: that of the last run's LoFi encoder",
+    )
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from pipeline.predict import predict
+
+    return predict(Path.cwd(), options.videos, options.out, options.checkpoint)
+
+
+def _clean_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def _clean(options: argparse.Namespace) -> int:
+    from pipeline.run.clean import clean
+
+    return clean(Path.cwd(), options.dry_run)
+
+
+HELP = {
+    "run": "run the graph, or what of it is out of date",
+    "predict": "localise actions in your own videos",
+    "evaluate": "score a predictions file against a ground truth",
+    "clean": "remove results from the work store that no current output uses",
+}
+COMMANDS = {
+    "run": (_run_arguments, _run),
+    "predict": (_predict_arguments, _predict),
+    "evaluate": (evaluation_command.add_arguments, _evaluate),
+    "clean": (_clean_arguments, _clean),
+}

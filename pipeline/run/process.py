@@ -1,0 +1,94 @@
+"""The life of a stage's process: signals, the watchdog on its parents, and the lock on a work folder."""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+EXIT_STOPPED = 75
+"""Exit status of a stage that was told to stop, or whose parent is gone: start it again and it goes on."""
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM reached the stage; a BaseException so that no handler of a unit's errors takes it."""
+
+
+def stop_on_signals() -> None:
+    """Turn SIGINT and SIGTERM into :class:`Stopped` in the main thread.
+
+    The process group stays as it is: Ctrl-C on ``dvc repro`` must reach the stage.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(signal.Signals(number).name)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def end_with_parent(interval_s: float = 0.5) -> None:
+    """Start a watchdog: when the parent (or the ``dvc`` above it) is gone, this process and its children end.
+
+    Without it a killed ``dvc`` leaves its stage running, and the next ``dvc repro`` starts a second copy.
+    """
+    watched = _supervisors()
+
+    def watch() -> None:
+        while all(_same_process(process) for process in watched):
+            time.sleep(interval_s)
+        for child in psutil.Process().children(recursive=True):
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        os._exit(EXIT_STOPPED)
+
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+
+
+def _supervisors() -> list[psutil.Process]:
+    parents = psutil.Process().parents()
+    watched: list[psutil.Process] = list(parents[:1])
+    for parent in parents[1:]:
+        try:
+            # A shell may stand between dvc and the stage; it survives dvc's death.
+            if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
+                watched.append(parent)
+        except psutil.Error:
+            continue
+    return watched
+
+
+def _same_process(process: psutil.Process) -> bool:
+    # is_running() compares the creation time too, so a recycled PID is not taken for the parent.
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold an exclusive ``flock`` on ``folder``; wait for another holder and say so. Freed by the kernel on any death."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            print(f"{folder} is in use by process {holder}; waiting for it to finish", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield

@@ -1,0 +1,260 @@
+"""Reading videos with PyAV: upright RGB pictures in presentation order, each with its own time, one pass, one thread.
+
+Time 0 is the first shown frame of the chosen stream; a container that starts later (MPEG-TS, delayed tracks) is shifted.
+Pictures have square pixels and are upright: the display matrix and the sample aspect ratio are applied. All of them have
+the size of the first, also when the stream changes its size. A file that is empty, no video, cut off or damaged raises
+:class:`VideoError` with its cause; it never yields invented pictures and then ends as if all were well.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.video.container import Clock, Damage, VideoError, open_video, promised_end
+
+__all__ = ["Frame", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at", "probe", "scan"]
+
+GRID_TOLERANCE_S = 0.0015
+"""Two times this close are equal: Matroska rounds to 1 ms, so the difference of two of its times is off by up to 1 ms."""
+
+SQUARE_PIXELS_WITHIN = 0.01
+"""Sample aspect ratios this close to 1 are encoders' rounding (704:705), not intent; the pixels are taken as they are."""
+
+
+class Frame(NamedTuple):
+    """One picture: its time in seconds from the first frame, and uint8 RGB [height, width, 3], contiguous."""
+
+    pts_s: float
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file shows. ``width`` and ``height`` are in square pixels after rotation; ``rotation`` is clockwise degrees.
+
+    From :func:`probe`, ``duration_s`` and ``n_frames`` are what the container says (``n_frames`` estimated where it says
+    nothing); from :func:`scan` they are counted.
+    """
+
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    n_frames: int
+    codec: str
+    rotation: int
+
+
+class _Orientation(NamedTuple):
+    """How stored pictures become upright ones: transpose first, then flip. One of the eight right-angled ones."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @staticmethod
+    def of(frame: VideoFrame) -> "_Orientation":
+        """From the display matrix [[a, b, .], [c, d, .], ...]: a stored point (x, y) is shown at (ax + cy, bx + dy)."""
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return _Orientation()
+        (a, b), (c, d) = np.frombuffer(data, dtype=np.int32).reshape(3, 3)[:2, :2].astype(float)
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return _Orientation(True, c < 0, b < 0)
+        return _Orientation(False, a < 0, d < 0)
+
+    def clockwise_degrees(self) -> int:
+        """The rotation, a mirroring aside."""
+        return (90 if self.flip_x else 270) if self.transpose else (180 if self.flip_y else 0)
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        if self.transpose:
+            picture = picture.transpose(1, 0, 2)
+        return np.ascontiguousarray(picture[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+
+
+class _Display(NamedTuple):
+    """Size and orientation of the shown pictures, fixed by the first frame of a stream, and the scaler of the stream."""
+
+    width: int
+    height: int
+    orientation: _Orientation
+    scaler: VideoReformatter  # keeps its filters from frame to frame: half the time of VideoFrame.reformat
+
+    @staticmethod
+    def of(frame: VideoFrame, stream: VideoStream) -> "_Display":
+        aspect = float(stream.sample_aspect_ratio or 1)
+        width, height = frame.width, frame.height
+        if aspect > 0 and abs(aspect - 1) > SQUARE_PIXELS_WITHIN:
+            width = max(1, round(width * aspect))
+        orientation = _Orientation.of(frame)
+        if orientation.transpose:
+            width, height = height, width
+        return _Display(width, height, orientation, VideoReformatter())
+
+    def scaled(self, short_side: int | None, height: int | None) -> "_Display":
+        """The same with the shorter side, or the height, as given and the other in proportion, rounded."""
+        if height is not None:
+            scale = height / self.height
+        elif short_side is not None:
+            scale = short_side / min(self.width, self.height)
+        else:
+            return self
+        return self._replace(width=max(1, round(self.width * scale)), height=max(1, round(self.height * scale)))
+
+    def info(self, stream: VideoStream, fps: float, duration_s: float, n_frames: int) -> VideoInfo:
+        return VideoInfo(
+            self.width, self.height, fps, duration_s, n_frames, stream.codec_context.name,
+            self.orientation.clockwise_degrees(),
+        )
+
+    def picture(self, frame: VideoFrame) -> np.ndarray:
+        """Scale and convert in one swscale pass, before the copy; then turn."""
+        width, height = (self.height, self.width) if self.orientation.transpose else (self.width, self.height)
+        # One swscale thread: the default would take every core for a picture of 64 rows.
+        rgb = self.scaler.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+        return self.orientation.apply(rgb.to_ndarray())
+
+
+class _Shown(NamedTuple):
+    """A decoded frame that is not converted yet: when it is shown, for how long, and how."""
+
+    t: float
+    duration: float
+    frame: VideoFrame
+    display: _Display
+
+    @property
+    def end(self) -> float:
+        return self.t + self.duration
+
+    def convert(self, short_side: int | None = None, height: int | None = None) -> Frame:
+        return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame))
+
+
+def _walk(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[_Shown]:
+    """Yield every shown frame of an opened file, in order, unconverted; the only place that decodes.
+
+    Raises:
+        VideoError: see :func:`decode`.
+    """
+    clock, damage = Clock(container, stream), Damage(path, container, stream)
+    display: _Display | None = None
+    end = 0.0
+    for packet in damage.packets(container, stream):
+        for frame in damage.frames(packet):
+            t, duration = clock.time(frame)
+            display = display or _Display.of(frame, stream)
+            end = t + duration
+            yield _Shown(t, duration, frame, display)
+    damage.check_end(end)
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, rate and length as the container states them; opens the file and decodes its first frame.
+
+    Raises:
+        VideoError: the file cannot be opened, has no video stream, or not even its first frame can be decoded.
+    """
+    path = Path(path)
+    with open_video(path, threads=1) as (container, stream):
+        first = next(_walk(path, container, stream))
+        promised, fps = promised_end(container, stream), Clock(container, stream).fps
+        duration = promised.seconds if promised else (stream.frames / fps if stream.frames else first.end)
+        return first.display.info(stream, fps, duration, stream.frames or max(1, round(duration * fps)))
+
+
+def scan(path: Path, *, threads: int = 1) -> VideoInfo:
+    """As :func:`probe`, but exact: the whole file is decoded (not converted), frames are counted and damage is found.
+
+    ``duration_s`` ends with the last frame's own duration; ``fps`` is the average over it.
+
+    Raises:
+        VideoError: as :func:`decode`.
+    """
+    path = Path(path)
+    with open_video(path, threads) as (container, stream):
+        count = 0
+        for count, shown in enumerate(_walk(path, container, stream), 1):  # noqa: B007
+            last = shown
+        return last.display.info(stream, count / last.end, last.end, count)
+
+
+def decode(path: Path, *, short_side: int | None = None, threads: int = 1) -> Iterator[Frame]:
+    """Yield every shown frame in presentation order, in one pass and constant memory.
+
+    Times are seconds from the first frame and strictly increase; the frames are exactly those a player shows (edit lists
+    are followed). ``short_side``: shorter side of the pictures in pixels, None for the stored size. Errors come while
+    iterating, after the frames before them.
+
+    Raises:
+        VideoError: no such file, empty, not a video, no video stream, damaged or truncated.
+    """
+    path = Path(path)
+    with open_video(path, threads) as (container, stream):
+        for shown in _walk(path, container, stream):
+            yield shown.convert(short_side)
+
+
+def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[Frame]:
+    """The frame on show at each of ``times`` (ascending seconds), ``height`` pixels high; one pass.
+
+    A time behind the end gets the last frame. A frame that is on show at several times is converted once.
+
+    Raises:
+        VideoError: as :func:`decode`.
+    """
+    path, frames = Path(path), list[Frame]()
+    with open_video(path, threads=1) as (container, stream):
+        pending: _Shown | None = None
+
+        def take_until(t: float) -> None:
+            wanted = bisect_left(times, t - GRID_TOLERANCE_S) - len(frames)
+            if pending is not None and wanted > 0:
+                frames.extend([pending.convert(height=height)] * wanted)
+
+        for shown in _walk(path, container, stream):
+            take_until(shown.t)
+            pending = shown
+        take_until(math.inf)
+    return frames
+
+
+def decode_at(path: Path, fps: float, short_side: int | None = None, *, threads: int = 1) -> Iterator[Frame]:
+    """Yield the frames on show at the times k / fps, k = 0, 1, ..., up to the end of the last frame.
+
+    On show at t is the last frame with a time of at most t (1.5 ms tolerance for rounded times). ``pts_s`` is the frame's
+    own time. A frame that is on show at several of these times (a gap of a variable-rate file, or fps above the file's
+    own rate) is yielded once: no row is invented and times strictly increase; a reader that needs the picture at t takes
+    the last row at or before t. Only yielded frames are scaled and converted.
+
+    Raises:
+        VideoError: as :func:`decode`.
+        ValueError: ``fps`` is not positive.
+    """
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}, it must be positive")
+    path = Path(path)
+    with open_video(path, threads) as (container, stream):
+        pending: _Shown | None = None
+        for shown in _walk(path, container, stream):
+            if pending is not None and _on_grid(pending.t, shown.t, fps):
+                yield pending.convert(short_side)
+            pending = shown
+        if pending is not None and _on_grid(pending.t, pending.end, fps):
+            yield pending.convert(short_side)
+
+
+def _on_grid(start: float, end: float, fps: float) -> bool:
+    """Whether some k / fps lies in [start, end), both moved earlier by the tolerance."""
+    next_grid = math.ceil((start - GRID_TOLERANCE_S) * fps) / fps
+    return next_grid < end - GRID_TOLERANCE_S

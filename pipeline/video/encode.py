@@ -1,0 +1,63 @@
+"""Writing H.264 files whose bytes depend on the pictures and the arguments alone."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.run.files import atomic_path
+
+
+def encode_h264(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    gop: int,
+    crf: int = 23,
+    preset: str = "veryfast",
+    threads: int = 1,
+) -> int:
+    """Write uint8 RGB pictures [height, width, 3] as H.264 in MP4, atomically; return their number.
+
+    Frame k is shown at k / fps. ``gop``: largest distance of key frames in frames; ``crf``: x264's quality, 0 to 51, lower
+    is better; ``preset``: x264's speed. The pictures are consumed one by one. With one thread the bytes are the same on
+    every run; x264 gives other bytes for another number of threads.
+
+    Raises:
+        ValueError: no pictures, odd width or height (4:2:0 has one colour sample for 2x2 pixels), or pictures that differ
+            in size or are not uint8 RGB.
+        DiskFull: the disk has no space left; nothing is left behind.
+    """
+    import av  # late: the renderer of the procedural world imports this module where there is no PyAV
+
+    rate = Fraction(fps).limit_denominator(100_000)
+    options = {"crf": str(crf), "preset": preset}
+    count, shape = 0, None
+    bitexact = {"fflags": "+bitexact"}  # no version string of the muxer in the file
+    with atomic_path(Path(path)) as temp, av.open(str(temp), "w", format="mp4", options=bitexact) as container:
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        for picture in frames:
+            if shape is None:
+                shape = _checked_shape(picture, path)
+                stream.height, stream.width = shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.gop_size = gop
+                stream.codec_context.thread_count = threads
+            if picture.shape != shape or picture.dtype != np.uint8:
+                raise ValueError(f"{path}: picture {count} is {picture.dtype} {picture.shape}, not uint8 {shape}")
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = count, 1 / rate
+            container.mux(stream.encode(frame))
+            count += 1
+        if shape is None:
+            raise ValueError(f"{path}: there is no picture to encode")
+        container.mux(stream.encode(None))
+    return count
+
+
+def _checked_shape(picture: np.ndarray, path: Path) -> tuple[int, ...]:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.shape[0] % 2 or picture.shape[1] % 2:
+        raise ValueError(f"{path}: pictures are {picture.shape}, they must be [height, width, 3], height and width even")
+    return picture.shape

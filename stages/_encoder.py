@@ -1,0 +1,84 @@
+"""Encoders as files: what ``pretrain`` and ``lofi`` write and every later stage and ``predict`` read.
+
+A folder ``data/checkpoints/encoders/<variant>`` holds ``encoder.safetensors`` and ``encoder.json``. The JSON says how a
+snippet is cut, so that no reader needs those numbers from params.yaml a second time.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.run.files import read_json, write_bytes, write_json
+from pipeline.run.params import Section
+from pipeline.video.crop import crop_resize
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEIGHTS_FILE, SPEC_FILE = "encoder.safetensors", "encoder.json"
+
+
+class EncoderSpec(Section):
+    """An encoder and the snippets it sees (LoFi section 3: 64 frames, stride 8, 8 frames at native rate)."""
+
+    name: Literal["tsm_resnet18", "tsm_resnet50"]
+    base_width: int = Field(64, ge=8, multiple_of=8, description="channels of res2's width; 64 is the paper's network")
+    frames: int = Field(8, ge=1, description="frames per snippet")
+    window_s: float = Field(gt=0, description="length of the window the frames are spread over, s")
+    height: int = Field(224, ge=32, description="px")
+    width: int = Field(224, ge=32, description="px")
+
+
+def build(spec: EncoderSpec) -> "nn.Module":
+    """A fresh encoder; weights from torch's global generator."""
+    from models.encoders import build_encoder
+
+    return build_encoder(spec.name, base_width=spec.base_width)
+
+
+def table_entry(spec: EncoderSpec) -> str:
+    """The encoder's entry in the table, for the code part of a work store key."""
+    from models.encoders import ENCODERS
+
+    return ENCODERS[spec.name]
+
+
+def save(folder: Path, encoder: "nn.Module", spec: EncoderSpec) -> None:
+    """Write weights and spec into ``folder``."""
+    from models.weights import save_weights
+
+    write_bytes(folder / WEIGHTS_FILE, save_weights(encoder, spec.model_dump(mode="json")))
+    write_json(folder / SPEC_FILE, spec.model_dump(mode="json"))
+
+
+def load_spec(folder: Path) -> EncoderSpec:
+    """Read the spec of a saved encoder."""
+    return EncoderSpec.model_validate(read_json(folder / SPEC_FILE))
+
+
+def load(folder: Path) -> tuple["nn.Module", EncoderSpec]:
+    """Read a saved encoder, in evaluation mode."""
+    from models.weights import load_weights
+
+    spec = load_spec(folder)
+    encoder = build(spec)
+    load_weights(encoder, folder / WEIGHTS_FILE)
+    return encoder.eval(), spec
+
+
+def to_clips(
+    snippets: np.ndarray, spec: EncoderSpec, rng: np.random.Generator | None, min_scale: float = 1.0
+) -> "Tensor":
+    """Stored pictures ``[N, T, h, w, 3]`` to what encoders take, ``[N, 3, T, H, W]`` uint8.
+
+    ``rng`` None takes the centred window of each snippet, a generator one random window for all N of them (they are of
+    one video, whose camera does not jump from snippet to snippet).
+    """
+    import torch
+
+    count, frames = snippets.shape[:2]
+    flat = snippets.reshape(count * frames, *snippets.shape[2:])
+    cut = crop_resize(flat, spec.height, spec.width, rng, min_scale)
+    return torch.from_numpy(cut).unflatten(0, (count, frames)).permute(0, 4, 1, 2, 3)

@@ -1,0 +1,13 @@
+"""Where each stage writes, relative to the project's root; dvc.yaml's ``outs`` are these (a test compares them)."""
+
+VIDEOS = "data/artifacts/videos"
+FRAMES = "data/artifacts/frames"
+FEATURES = "data/artifacts/features/{variant}"
+ENCODERS = "data/checkpoints/encoders/{variant}"
+HEADS = "data/checkpoints/heads/{variant}"
+PREDICTIONS = "data/predictions/{variant}"
+METRICS = "reports/metrics"
+
+DATASET_FILE = f"{VIDEOS}/dataset.json"
+ENCODER_VARIANTS = ("lofi", "acp", "untrained")
+"""The encoders that are compared: LoFi end to end, action classification pre-training, initial weights."""

@@ -1,0 +1,121 @@
+"""features@E: snippet features of every video by encoder E (LoFi, section 3: full fidelity, L snippets a video).
+
+In: frames, and the encoder E. Out: one ``features`` artifact per video: ``[L, feature_dim]``, each row with the cell
+of the video that it stands for, ``t_start`` and ``t_end`` in seconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipeline.datasets.schema import Dataset
+from pipeline.run import kinds
+from pipeline.run.params import Section
+from pipeline.run.runner import main
+from pipeline.run.stage import Context, Unit, VideoStage
+from stages import _encoder, _outputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class Features(Section):
+    """Section ``features`` of params.yaml."""
+
+    snippets: int = Field(100, ge=2, description="L, snippets per video at full fidelity")
+    chunk: int = Field(16, ge=1, description="snippets encoded at once")
+    threads: int = Field(1, ge=1, description="torch threads of each process; part of what makes equal bytes")
+
+
+def units(context: Context) -> Sequence[Unit]:
+    """One unit per decoded video outside the auxiliary subset, whose segments only the encoder's pre-training sees."""
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
+    files = (encoder / _encoder.WEIGHTS_FILE, encoder / _encoder.SPEC_FILE)
+    frames = {v: context.root / _outputs.FRAMES / f"{v.file_stem}.h5" for v in dataset if v.subset != "auxiliary"}
+    return [
+        Unit(video.id, video.file_stem, (path, *files), {"variant": context.variant})
+        for video, path in frames.items()
+        if path.is_file()
+    ]
+
+
+def extract(unit: Unit, params: Features, folder: Path) -> Mapping[str, Any]:
+    """Encode the L snippets of one video."""
+    frames, weights, _ = unit.inputs
+    features, spec, duration_s = encode_video(frames, weights.parent, params)
+    write(folder / "unit.h5", features, spec, duration_s)
+    return {}
+
+
+def encode_video(
+    frames: Path, encoder_folder: Path, params: Features
+) -> tuple["np.ndarray", _encoder.EncoderSpec, float]:
+    """Features ``[L, feature_dim]`` of a frames artifact, the encoder's spec, and the video's duration in seconds."""
+    import numpy as np
+    import torch
+
+    from models.encoders.snippets import snippet_features
+    from pipeline.datasets.snippets import FrameStore, snippet_indices
+    from pipeline.training.device import device
+
+    encoder, spec = _loaded(encoder_folder, (encoder_folder / _encoder.WEIGHTS_FILE).stat().st_mtime_ns, params.threads)
+    with kinds.FRAMES.open(frames) as artifact:
+        duration_s = float(artifact.attributes["duration_s"])
+    store = FrameStore({"video": frames})
+    indices = snippet_indices(store.pts("video"), duration_s, params.snippets, spec.frames, spec.window_s)
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, params.snippets, params.chunk):
+            pictures = store.pictures("video", indices[start : start + params.chunk])
+            clips = _encoder.to_clips(pictures, spec, None).to(device())
+            rows.append(snippet_features(encoder, clips).float().cpu().numpy())
+    return np.concatenate(rows), spec, duration_s
+
+
+def write(path: Path, features: "np.ndarray", spec: _encoder.EncoderSpec, duration_s: float) -> None:
+    """Write a ``features`` artifact."""
+    from pipeline.datasets.snippets import snippet_cells
+
+    t_start, t_end = snippet_cells(duration_s, len(features))
+    kinds.FEATURES.write(
+        path,
+        {"t_start": t_start, "t_end": t_end, "feature": features},
+        {"encoder": spec.name, "window_s": spec.window_s, "frames_per_snippet": spec.frames, "duration_s": duration_s},
+    )
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, _changed: int, threads: int) -> tuple["nn.Module", _encoder.EncoderSpec]:
+    # Once per process: a pool's worker encodes many videos.
+    from pipeline.training.device import device, set_deterministic, set_threads
+
+    set_threads(threads)
+    set_deterministic(strict=False)
+    encoder, spec = _encoder.load(folder)
+    return encoder.to(device()), spec
+
+
+def _entries(_params: Any, root: Path, variant: str) -> Sequence[str]:
+    return [_encoder.table_entry(_encoder.load_spec(root / _outputs.ENCODERS.format(variant=variant)))]
+
+
+STAGE = VideoStage(
+    name="features",
+    section=Features,
+    variants=_outputs.ENCODER_VARIANTS,
+    reads=(kinds.FRAMES,),
+    writes=(kinds.FEATURES,),
+    needs="gpu",
+    code=_entries,
+    out=_outputs.FEATURES,
+    units=units,
+    process=extract,
+)
+
+if __name__ == "__main__":
+    main("features")

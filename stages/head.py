@@ -1,0 +1,154 @@
+"""head@E: the localisation head on encoder E's frozen features at full fidelity (LoFi, section 3.1, stage 3).
+
+In: features of encoder E and the segments. Out: a folder that ``predict`` can use by itself, with G-TAD, trained on subset ``training``; and the linear classifier that names
+a proposal's class from the features pooled over it, trained on the same subset's segments, the same way for every encoder.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.datasets.schema import Dataset, Video
+from pipeline.run import kinds
+from pipeline.run.files import write_bytes
+from pipeline.run.params import Section
+from pipeline.run.runner import main
+from pipeline.run.stage import Context, DatasetStage, StageError
+from stages import _encoder, _gtad, _outputs, _training
+
+
+class Head(Section):
+    """Section ``head`` of params.yaml."""
+
+    gtad: _gtad.GTADSpec
+    training: _training.Optimisation
+    classifier: _training.Optimisation
+    jitter: float = Field(0.1, ge=0, lt=0.5, description="shift of training segments' ends, relative to their length")
+
+
+def inputs(context: Context) -> Sequence[Path]:
+    """Everything that is read."""
+    features = context.root / _outputs.FEATURES.format(variant=context.variant)
+    encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
+    return [context.root / _outputs.DATASET_FILE, features, encoder]
+
+
+def train_head(context: Context) -> Mapping[str, float]:
+    """Train G-TAD (best by validation proposals) and the segment classifier (best by validation accuracy)."""
+    import torch
+    from torch import Tensor, nn
+
+    from models.heads import build_head
+    from models.heads.segment_classifier import SegmentClassifier, pool_segments
+    from pipeline.training.device import device
+    from pipeline.training.sampler import batch_indices, step_rng
+
+    params: Head = context.params
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    folder = context.root / _outputs.FEATURES.format(variant=context.variant)
+
+    def with_features(subset: str) -> dict[Video, Tensor]:
+        paths = {v: folder / f"{v.file_stem}.h5" for v in dataset.subset(subset)}
+        return {v: _gtad.read_features(path) for v, path in paths.items() if path.is_file()}
+
+    training, validation = with_features("training"), with_features("validation")
+    if not training or not validation:
+        raise StageError("the head needs videos with features in the subsets 'training' and 'validation'")
+    videos = list(training)
+    feature_dim = len(training[videos[0]])
+
+    _training.prepare(params.training)
+    gtad = _gtad.build(params.gtad, feature_dim).to(device())
+    post = _gtad.Postprocess()  # for the choice of weights only
+
+    def batches(step: int) -> tuple[Tensor, list[Tensor]]:
+        chosen = [
+            videos[i] for i in batch_indices(params.training.seed, step, params.training.batch, len(videos), "wrap")
+        ]
+        return torch.stack([training[v] for v in chosen]), [_gtad.relative_segments(v) for v in chosen]
+
+    def loss(model: nn.Module, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator) -> Mapping[str, Tensor]:
+        return _gtad.loss(model(batch[0]), batch[1], generator)
+
+    def proposal_map(model: nn.Module) -> dict[str, float]:
+        kept = []
+        for features in validation.values():
+            kept += _gtad.suppressed(model(features.unsqueeze(0).to(device())), params.gtad, post)
+        return {"proposal_mAP": _gtad.proposal_map(list(validation), kept)}
+
+    found = _training.fit(
+        context, params.training, gtad, loss, batches, name="gtad", validate=proposal_map, metric="proposal_mAP"
+    )
+
+    index = {label: i for i, label in enumerate(dataset.classes)}
+    examples = [(v, k) for v in training for k in range(len(v.segments))]
+    relative = {v: _gtad.relative_segments(v) for v in [*training, *validation]}
+    labels = {v: torch.tensor([index[s.label] for s in v.segments]) for v in relative}
+    held_out = torch.cat([pool_segments(f, relative[v]) for v, f in validation.items()])
+    held_out_labels = torch.cat([labels[v] for v in validation])
+    _training.prepare(params.classifier)
+    classifier = build_head("segment_classifier", feature_dim=feature_dim, classes=len(dataset.classes))
+    assert isinstance(classifier, SegmentClassifier)
+    classifier.fit_standardisation(torch.cat([pool_segments(f, relative[v]) for v, f in training.items()]))
+
+    def pooled_batch(step: int) -> tuple[Tensor, Tensor]:
+        rng = step_rng(params.classifier.seed, step)
+        chosen = batch_indices(params.classifier.seed, step, params.classifier.batch, len(examples), "wrap")
+        rows = []
+        for i in chosen:
+            video, k = examples[i]
+            segment = relative[video][k]
+            # Proposals miss the truth's ends by a little; so do the examples.
+            shift = torch.from_numpy(rng.uniform(-params.jitter, params.jitter, 2)).float() * (segment[1] - segment[0])
+            rows.append(pool_segments(training[video], (segment + shift)[None])[0])
+        return torch.stack(rows), torch.stack([labels[v][k] for v, k in (examples[i] for i in chosen)])
+
+    def classifier_loss(
+        model: SegmentClassifier, batch: tuple[Tensor, Tensor], _g: torch.Generator
+    ) -> dict[str, Tensor]:
+        return {"total": nn.functional.cross_entropy(model.classify(batch[0]), batch[1])}
+
+    def accuracy(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, SegmentClassifier)
+        return {"accuracy": float((model.classify(held_out).argmax(dim=1) == held_out_labels).float().mean())}
+
+    named = _training.fit(
+        context,
+        params.classifier,
+        classifier,
+        classifier_loss,
+        pooled_batch,
+        name="classifier",
+        validate=accuracy,
+        metric="accuracy",
+    )
+    snippets = context.shared["features.snippets"]
+    _gtad.save(
+        context.result / "head", gtad, classifier, params.gtad, dataset.classes, snippets, context.shared["frames"]
+    )
+    # The encoder goes with its head, so that one folder is all that `predict` needs.
+    for name in (_encoder.WEIGHTS_FILE, _encoder.SPEC_FILE):
+        encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
+        write_bytes(context.result / "head" / name, (encoder / name).read_bytes())
+    return {
+        "proposal_mAP": max(row["proposal_mAP"] for row in found.history if "proposal_mAP" in row),
+        "accuracy": max(row["accuracy"] for row in named.history if "accuracy" in row),
+    }
+
+
+STAGE = DatasetStage(
+    name="head",
+    section=Head,
+    variants=_outputs.ENCODER_VARIANTS,
+    reads=(kinds.FEATURES,),
+    reads_params=("features.snippets", "frames"),
+    needs="gpu",
+    code=lambda _params, _root, _variant: _gtad.ENTRIES,
+    inputs=inputs,
+    run=train_head,
+    outs={"head": _outputs.HEADS, "history": "data/checkpoints/history/head-{variant}"},
+)
+
+if __name__ == "__main__":
+    main("head")

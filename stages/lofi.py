@@ -1,0 +1,161 @@
+"""lofi: LoFi-E2E, the encoder trained end to end with the localisation head at low fidelity (LoFi, section 3).
+
+In: frames, and the encoder after ACP. First the head is trained on the frozen encoder's features at the low L ("to avoid
+finetuning with an under-trained head"), then encoder and head together: T-LoFi, L / r_t snippets at full resolution.
+Out: the encoder (``lofi``) and the trainings' histories; the head of full fidelity is trained anew by ``head``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.datasets.schema import Dataset, Video
+from pipeline.run import kinds
+from pipeline.run.params import Section
+from pipeline.run.runner import main
+from pipeline.run.stage import Context, DatasetStage, StageError
+from stages import _encoder, _gtad, _outputs, _training
+
+
+class Lofi(Section):
+    """Section ``lofi`` of params.yaml."""
+
+    kind: Literal["t"] = Field("t", description="T-LoFi (eq. 3); the other configurations come with their issue")
+    r_t: float = Field(4.0, gt=1, description="factor by which L is reduced")
+    norm: Literal["frozen", "running"] = "frozen"
+    encoder_lr: float = Field(1.0, gt=0, description="multiplier of the encoder's learning rate")
+    min_scale: float = Field(0.8, gt=0, le=1, description="smallest random window, relative to the largest")
+    head: _training.Optimisation
+    end_to_end: _training.Optimisation
+
+
+def inputs(context: Context) -> Sequence[Path]:
+    """Everything that is read."""
+    encoder = context.root / _outputs.ENCODERS.format(variant="acp")
+    return [context.root / _outputs.DATASET_FILE, context.root / _outputs.FRAMES, encoder]
+
+
+def lofi(context: Context) -> Mapping[str, float]:
+    """Warm the head up, then train end to end; metric: average mAP of the proposals on the validation videos."""
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from models.encoders.snippets import snippet_features
+    from models.norm import freeze_statistics, train_mode
+    from pipeline.datasets.snippets import FrameStore, snippet_indices
+    from pipeline.training.device import device
+    from pipeline.training.grid import Grid, lofi_grid
+    from pipeline.training.sampler import batch_indices, step_rng
+
+    params: Lofi = context.params
+    head_spec: _gtad.GTADSpec = context.shared["head.gtad"]
+    post = _gtad.Postprocess()  # for the choice of weights only
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    store = FrameStore.of_folder(context.root / _outputs.FRAMES, [v.id for v in dataset])
+    training = [v for v in dataset.subset("training") if v.id in store]
+    validation = [v for v in dataset.subset("validation") if v.id in store and v.segments]
+    if not training or not validation:
+        raise StageError("LoFi needs videos in the subsets 'training' and 'validation'")
+
+    _training.prepare(params.head)
+    encoder, spec = _encoder.load(context.root / _outputs.ENCODERS.format(variant="acp"))
+    encoder.to(device())
+    full = Grid(params.end_to_end.batch, context.shared["features.snippets"], spec.height, spec.width)
+    low = lofi_grid(params.kind, full, r_t=params.r_t)
+
+    def snippets(video: Video, rng: np.random.Generator | None) -> Tensor:
+        indices = snippet_indices(store.pts(video.id), video.duration_s, low.T, spec.frames, spec.window_s)
+        return _encoder.to_clips(store.pictures(video.id, indices), spec, rng, params.min_scale)
+
+    def encode(video: Video) -> Tensor:
+        with torch.inference_mode():
+            return snippet_features(encoder, snippets(video, None).to(device())).T.clone()
+
+    head = _gtad.build(head_spec, encoder.feature_dim).to(device())
+    frozen = {video.id: encode(video) for video in [*training, *validation]}
+
+    def stored_batch(step: int) -> tuple[Tensor, list[Tensor]]:
+        chosen = batch_indices(params.head.seed, step, params.head.batch, len(training), "wrap")
+        videos = [training[i] for i in chosen]
+        return torch.stack([frozen[v.id] for v in videos]), [_gtad.relative_segments(v) for v in videos]
+
+    def head_loss(
+        model: nn.Module, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        return _gtad.loss(model(batch[0]), batch[1], generator)
+
+    def head_map(model: nn.Module) -> dict[str, float]:
+        output = model(torch.stack([frozen[v.id] for v in validation]))
+        return {"proposal_mAP": _gtad.proposal_map(validation, _gtad.suppressed(output, head_spec, post))}
+
+    _training.fit(
+        context,
+        params.head,
+        head,
+        head_loss,
+        stored_batch,
+        name="head_warm_up",
+        validate=head_map,
+        metric="proposal_mAP",
+    )
+
+    model = nn.ModuleDict({"encoder": encoder, "head": head})
+    train_mode(model, params.norm)
+    options = params.end_to_end
+
+    def clip_batch(step: int) -> tuple[Tensor, list[Tensor]]:
+        rng = step_rng(options.seed, step)
+        videos = [training[i] for i in batch_indices(options.seed, step, options.batch, len(training), "wrap")]
+        return torch.stack([snippets(v, rng) for v in videos]), [_gtad.relative_segments(v) for v in videos]
+
+    def loss(
+        model: nn.ModuleDict, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        features = snippet_features(model["encoder"], batch[0]).transpose(1, 2)
+        return _gtad.loss(model["head"](features), batch[1], generator)
+
+    def end_to_end_map(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, nn.ModuleDict)
+        kept = []
+        for video in validation:
+            features = snippet_features(model["encoder"], snippets(video, None).to(device())).T
+            kept += _gtad.suppressed(model["head"](features.unsqueeze(0)), head_spec, post)
+        return {"proposal_mAP": _gtad.proposal_map(validation, kept)}
+
+    result = _training.fit(
+        context,
+        options,
+        model,
+        loss,
+        clip_batch,
+        name="end_to_end",
+        validate=end_to_end_map,
+        metric="proposal_mAP",
+        multipliers={"encoder.": params.encoder_lr},
+    )
+    freeze_statistics(encoder)
+    _encoder.save(context.result / "lofi", encoder, spec)
+    best = max(row["proposal_mAP"] for row in result.history if "proposal_mAP" in row)
+    return {"proposal_mAP": best, "snippets": float(low.T), "best_step": float(result.best_step)}
+
+
+STAGE = DatasetStage(
+    name="lofi",
+    section=Lofi,
+    reads=(kinds.FRAMES,),
+    reads_params=("features.snippets", "head.gtad"),
+    needs="gpu",
+    code=lambda _params, root, _variant: [
+        _encoder.table_entry(_encoder.load_spec(root / _outputs.ENCODERS.format(variant="acp"))),
+        *_gtad.ENTRIES,
+    ],
+    inputs=inputs,
+    run=lofi,
+    outs={"lofi": _outputs.ENCODERS.format(variant="lofi"), "history": "data/checkpoints/history/lofi"},
+)
+
+if __name__ == "__main__":
+    main("lofi")
