@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -74,7 +73,7 @@ def predict(root: Path, videos: Sequence[Path], out: Path, checkpoint: Path | No
         best = f"{found[0]['label']} {found[0]['score']:.2f}" if found else "nothing found"
         print(f"[{number}/{len(files)}] {id_}: {duration_s:.1f} s, {len(found)} detections, best: {best}", flush=True)
         middle = pictures[len(pictures) // 2][1]
-        entries.append(IndexEntry(id_, quote(page), duration_s, found[:3], middle))
+        entries.append(IndexEntry(id_, page, duration_s, found[:3], middle))
     write_json(out / "predictions.json", {"version": "VERSION 1.3", "external_data": {}, "results": results})
     write_text(out / "index.html", index_page(entries))
     failed = len(files) - len(results)
@@ -93,7 +92,8 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
         missing = [name for name in needed if not (checkpoint / name).is_file()]
         if missing:
             raise ValueError(
-                f"--checkpoint {checkpoint}: {', '.join(missing)} missing; expected a folder like data/checkpoints/heads/lofi"
+                f"--checkpoint {checkpoint}: {', '.join(missing)} missing; "
+                "expected a folder like data/checkpoints/heads/lofi"
             )
         return checkpoint
     for variant in HEADS_BY_MERIT[:2]:
@@ -106,7 +106,8 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
         else "nothing was trained here yet"
     )
     raise ValueError(
-        f"there is no trained head in {root / 'data/checkpoints/heads'} ({state}): run `make repro` first, or name one with --checkpoint"
+        f"there is no trained head in {root / 'data/checkpoints/heads'} ({state}): "
+        "run `make repro` first, or name one with --checkpoint"
     )
 
 

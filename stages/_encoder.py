@@ -38,6 +38,11 @@ def build(spec: EncoderSpec) -> "nn.Module":
     return build_encoder(spec.name, base_width=spec.base_width)
 
 
+def feature_dim(encoder: "nn.Module") -> int:
+    """D, channels of a snippet feature."""
+    return int(encoder.feature_dim)  # type: ignore[arg-type]
+
+
 def table_entry(spec: EncoderSpec) -> str:
     """The encoder's entry in the table, for the code part of a work store key."""
     from models.encoders import ENCODERS
@@ -81,4 +86,4 @@ def to_clips(
     count, frames = snippets.shape[:2]
     flat = snippets.reshape(count * frames, *snippets.shape[2:])
     cut = crop_resize(flat, spec.height, spec.width, rng, min_scale)
-    return torch.from_numpy(cut).unflatten(0, (count, frames)).permute(0, 4, 1, 2, 3)
+    return torch.from_numpy(cut.reshape(count, frames, *cut.shape[1:])).permute(0, 4, 1, 2, 3)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.heads.gtad import GTADOutput
+    from models.heads.standardise import StandardisedHead
 
 GTAD_FILE, CLASSIFIER_FILE, HEAD_FILE = "gtad.safetensors", "classifier.safetensors", "head.json"
 ENTRIES = (
@@ -49,16 +50,17 @@ class Postprocess(Section):
     classes_per_proposal: int = Field(2, ge=1, description="most probable classes that a proposal is reported with")
 
 
-def build(spec: GTADSpec, feature_dim: int) -> "nn.Module":
-    """A fresh G-TAD; weights from torch's global generator."""
+def build(spec: GTADSpec, feature_dim: int) -> "StandardisedHead":
+    """A fresh G-TAD behind a standardisation of its features; weights from torch's global generator."""
     from models.heads import build_head
+    from models.heads.standardise import StandardisedHead
 
-    return build_head("gtad", feature_dim=feature_dim, **spec.model_dump())
+    return StandardisedHead(feature_dim, build_head("gtad", feature_dim=feature_dim, **spec.model_dump()))
 
 
 def save(
     folder: Path,
-    gtad: "nn.Module",
+    gtad: "StandardisedHead",
     classifier: "nn.Module",
     spec: GTADSpec,
     classes: Sequence[str],

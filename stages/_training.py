@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.run.files import write_json
 from pipeline.run.params import Section
@@ -34,6 +34,12 @@ class Optimisation(Section):
     checkpoint_s: float = Field(20.0, gt=0, description="seconds between checkpoints")
     threads: int = Field(2, ge=1, description="torch threads; part of what makes equal bytes")
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Optimisation":
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup is {self.warmup}, more than steps = {self.steps}")
+        return self
 
 
 def prepare(options: Optimisation) -> None:

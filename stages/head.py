@@ -1,7 +1,8 @@
 """head@E: the localisation head on encoder E's frozen features at full fidelity (LoFi, section 3.1, stage 3).
 
-In: features of encoder E and the segments. Out: a folder that ``predict`` can use by itself, with G-TAD, trained on subset ``training``; and the linear classifier that names
-a proposal's class from the features pooled over it, trained on the same subset's segments, the same way for every encoder.
+In: features of encoder E, and the segments. Out: a folder that ``predict`` can use by itself: G-TAD, trained on subset
+``training``; the linear classifier that names a proposal's class from the features pooled over it, trained on the same
+subset's segments, the same way for every encoder; and the encoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,7 @@ def train_head(context: Context) -> Mapping[str, float]:
 
     _training.prepare(params.training)
     gtad = _gtad.build(params.gtad, feature_dim).to(device())
+    gtad.standardise.fit(torch.stack(list(training.values())))
     post = _gtad.Postprocess()  # for the choice of weights only
 
     def batches(step: int) -> tuple[Tensor, list[Tensor]]:

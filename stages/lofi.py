@@ -74,8 +74,9 @@ def lofi(context: Context) -> Mapping[str, float]:
         with torch.inference_mode():
             return snippet_features(encoder, snippets(video, None).to(device())).T.clone()
 
-    head = _gtad.build(head_spec, encoder.feature_dim).to(device())
+    head = _gtad.build(head_spec, _encoder.feature_dim(encoder)).to(device())
     frozen = {video.id: encode(video) for video in [*training, *validation]}
+    head.standardise.fit(torch.stack([frozen[video.id] for video in training]))
 
     def stored_batch(step: int) -> tuple[Tensor, list[Tensor]]:
         chosen = batch_indices(params.head.seed, step, params.head.batch, len(training), "wrap")

@@ -172,7 +172,7 @@ def _parse(raw: Any, name: str) -> Definition:
 
 
 def resolve_source(definition: StitchDefinition | FolderDefinition | ActivityNetDefinition, root: Path) -> Path:
-    """The folder with the videos: ``data/raw/<name>`` where that exists, else ``source``.
+    """The folder with the videos, below ``root`` or absolute: ``data/raw/<name>`` where that exists, else ``source``.
 
     Raises:
         DefinitionError: neither exists.
@@ -181,7 +181,7 @@ def resolve_source(definition: StitchDefinition | FolderDefinition | ActivityNet
     source = root / definition.source
     for folder in (link, source):
         if folder.is_dir():
-            return folder.resolve()
+            return folder
     raise DefinitionError(
         f"{root / FOLDER / definition.name}.yaml: source is {definition.source!r}, but there is no folder {source}; "
         f"put the videos there, set source to where they lie, or link {link} to that folder"

@@ -12,7 +12,7 @@ more videos at the end of a subset change no other video.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from pipeline.datasets.definition import DefinitionError, StitchDefinition, StitchSubset, resolve_source
+from pipeline.datasets.readers import Planned
 from pipeline.datasets.schema import SUBSETS, Segment, Video
 from pipeline.run.kinds import TRUTH
 from pipeline.video.decode import GRID_TOLERANCE_S, decode
@@ -44,9 +45,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Part:
-    """One clip of a planned video with the idle seconds before and after it, and whether each runs backwards first."""
+    """One clip of a planned video: the index of its file in the video's inputs, its label, the idle seconds before and
+    after it, and whether each of these runs backwards first."""
 
-    clip: Clip
+    input: int
+    label: str
     mirrored: bool
     idle_before_s: float
     idle_after_s: float
@@ -56,13 +59,12 @@ class Part:
 
 @dataclass(frozen=True)
 class PlannedStitch:
-    """One video to come: everything that decides its bytes, save the content of the clips."""
+    """One video to come: with the content of its input files, everything that decides its bytes."""
 
     id: str
     subset: str
     index: int
     seed: int
-    folder: Path
     parts: tuple[Part, ...]
     classes: tuple[str, ...]
     width: int
@@ -72,18 +74,9 @@ class PlannedStitch:
     gop: int
     crf: int
 
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """The clips' files, each once."""
-        return tuple(dict.fromkeys(self.folder / part.clip.file for part in self.parts))
 
-    def spec(self) -> dict[str, Any]:
-        """The plan as plain values, without the place where the clips lie; equal specs and clips give equal bytes."""
-        return {name: value for name, value in asdict(self).items() if name != "folder"}
-
-
-def stitch_plan(definition: StitchDefinition, root: Path) -> list[PlannedStitch]:
-    """The videos of a stitched set, by subset and index. Reads the pool, no video.
+def plan(definition: StitchDefinition, root: Path) -> list[Planned]:
+    """The videos of a stitched set, by subset and index (see :mod:`pipeline.datasets.readers`). Reads the pool, no video.
 
     Raises:
         DefinitionError: the source folder or the pool is missing, the pool lacks a column, or nothing is left of it.
@@ -92,17 +85,23 @@ def stitch_plan(definition: StitchDefinition, root: Path) -> list[PlannedStitch]
     pool = _read_pool(definition, folder)
     members = {name: _members(definition, pool, name, subset) for name, subset in definition.subsets.items()}
     classes = tuple(sorted({clip.label for clips in members.values() for clip in clips}))
-    plans = []
+    planned = []
     for name, clips in members.items():
-        rows = _deal(definition, SUBSETS.index(name), clips, definition.subsets[name], dense=name == "auxiliary")
-        plans += [
-            PlannedStitch(
-                f"{definition.name}-{name}-{index:04d}", name, index, definition.seed, folder, parts, classes,
+        for index, (files, parts) in enumerate(_deal(definition, name, clips)):
+            video = PlannedStitch(
+                f"{definition.name}-{name}-{index:04d}", name, index, definition.seed, parts, classes,
                 definition.width, definition.height, definition.fps, definition.noise, definition.gop, definition.crf,
-            )
-            for index, parts in enumerate(rows)
-        ]  # fmt: skip
-    return plans
+            )  # fmt: skip
+            planned.append(Planned(video.id, tuple(folder / file for file in files), asdict(video)))
+    return planned
+
+
+def make(id_: str, inputs: Sequence[Path], spec: Mapping[str, Any], folder: Path) -> Video:
+    """Render one planned video to ``unit.mp4`` and its truth to ``unit.truth.h5``; raises as :func:`write_stitched`."""
+    parts = tuple(Part(**part) for part in spec["parts"])
+    video = PlannedStitch(**{**spec, "parts": parts, "classes": tuple(spec["classes"])})
+    assert video.id == id_
+    return write_stitched(video, inputs, folder / "unit.mp4", folder / "unit.truth.h5")
 
 
 def _read_pool(definition: StitchDefinition, folder: Path) -> list[Clip]:
@@ -133,10 +132,11 @@ def _members(definition: StitchDefinition, pool: list[Clip], name: str, subset: 
 
 
 def _deal(
-    definition: StitchDefinition, subset_index: int, clips: list[Clip], subset: StitchSubset, dense: bool
-) -> Iterator[tuple[Part, ...]]:
-    """Deal the clips like cards: every clip is used once before any is used again."""
-    rng = np.random.default_rng([definition.seed, subset_index])
+    definition: StitchDefinition, name: str, clips: list[Clip]
+) -> Iterator[tuple[tuple[str, ...], tuple[Part, ...]]]:
+    """Files and parts of each video of a subset. Clips are dealt like cards: all are used once before any comes again."""
+    subset = definition.subsets[name]
+    rng = np.random.default_rng([definition.seed, SUBSETS.index(name)])
     deck: list[Clip] = []
     for _ in range(subset.videos):
         hand = []
@@ -144,15 +144,16 @@ def _deal(
             if not deck:
                 deck = [clips[i] for i in rng.permutation(len(clips))]
             hand.append(deck.pop())
-        idle = np.zeros(len(hand) + 1) if dense else rng.uniform(*definition.idle_s, len(hand) + 1)
-        cut = rng.uniform(0.35, 0.65, len(hand) + 1)  # the share of each gap that belongs to the clip before it
-        cut[0], cut[-1] = 0.0, 1.0
+        idle = rng.uniform(*definition.idle_s, len(hand) + 1) * (name != "auxiliary")
+        share = rng.uniform(0.35, 0.65, len(hand) + 1)  # of each gap, what belongs to the clip before it
+        share[0], share[-1] = 0.0, 1.0
         flips = rng.random((len(hand), 3)) < 0.5
-        yield tuple(
+        files = tuple(dict.fromkeys(clip.file for clip in hand))
+        before, after = (idle * (1 - share))[:-1], (idle * share)[1:]
+        yield files, tuple(
             Part(
-                clip, bool(flips[i, 0]) and definition.mirror,
-                round(float(idle[i] * (1 - cut[i])), 6), round(float(idle[i + 1] * cut[i + 1]), 6),
-                bool(flips[i, 1]), bool(flips[i, 2]),
+                files.index(clip.file), clip.label, bool(flips[i, 0]) and definition.mirror,
+                round(float(before[i]), 6), round(float(after[i]), 6), bool(flips[i, 1]), bool(flips[i, 2]),
             )
             for i, clip in enumerate(hand)
         )  # fmt: skip
@@ -167,7 +168,7 @@ class _Written:
     shots: list[int] = field(default_factory=list)
 
 
-def write_stitched(plan: PlannedStitch, video_path: Path, truth_path: Path) -> Video:
+def write_stitched(plan: PlannedStitch, inputs: Sequence[Path], video_path: Path, truth_path: Path) -> Video:
     """Render one planned video (H.264) and its ``truth`` artifact; return its entry, with ``path`` as given.
 
     Segments are exact in the output's frame times: [first frame / fps, (last frame + 1) / fps).
@@ -177,7 +178,7 @@ def write_stitched(plan: PlannedStitch, video_path: Path, truth_path: Path) -> V
         DiskFull: the disk has no space left.
     """
     written = _Written()
-    encode_h264(video_path, _render(plan, written), plan.fps, gop=plan.gop, crf=plan.crf)
+    encode_h264(video_path, _render(plan, inputs, written), plan.fps, gop=plan.gop, crf=plan.crf)
     labels = np.zeros((written.frames, len(plan.classes)), dtype=np.uint8)
     for class_, start, end in written.actions:
         labels[start:end, class_] = 1
@@ -201,19 +202,19 @@ def write_stitched(plan: PlannedStitch, video_path: Path, truth_path: Path) -> V
     )  # fmt: skip
 
 
-def _render(plan: PlannedStitch, written: _Written) -> Iterator[np.ndarray]:
+def _render(plan: PlannedStitch, inputs: Sequence[Path], written: _Written) -> Iterator[np.ndarray]:
     """Yield the pictures and note in ``written`` what they show. One clip is in memory at a time."""
     rng = np.random.default_rng([plan.seed, SUBSETS.index(plan.subset), plan.index])
     noise = _SensorNoise(rng, plan)
     reversal = round(LONGEST_REVERSAL_S * plan.fps)
     for part in plan.parts:
-        clip = _read_clip(plan, part)
+        clip = _read_clip(inputs[part.input], plan, part.mirrored)
         before = _idle(len(clip), round(part.idle_before_s * plan.fps), reversal if part.reversed_before else 0)
         after = _idle(len(clip), round(part.idle_after_s * plan.fps), reversal if part.reversed_after else 0)
         lead = len(clip) - 1 - before[::-1]  # the same at the other end of the clip, backwards in time
         start = written.frames + len(lead)
         written.shots.append(written.frames)
-        written.actions.append((plan.classes.index(part.clip.label), start, start + len(clip)))
+        written.actions.append((plan.classes.index(part.label), start, start + len(clip)))
         for row in (*lead, *range(len(clip)), *after):
             written.frames += 1
             yield noise.on(clip[row])
@@ -224,13 +225,13 @@ def _idle(clip_frames: int, frames: int, reversal: int) -> np.ndarray:
     return clip_frames - 1 - np.minimum(np.arange(1, frames + 1), min(reversal, clip_frames - 1))
 
 
-def _read_clip(plan: PlannedStitch, part: Part) -> list[np.ndarray]:
+def _read_clip(path: Path, plan: PlannedStitch, mirrored: bool) -> list[np.ndarray]:
     """The whole clip at the output's frame rate and size."""
     times, pictures = [], []
-    for frame in decode(plan.folder / part.clip.file):
+    for frame in decode(path):
         fitted = _cover(frame.picture, plan.width, plan.height)
         times.append(frame.pts_s)
-        pictures.append(fitted[:, ::-1] if part.mirrored else fitted)
+        pictures.append(fitted[:, ::-1] if mirrored else fitted)
     step = times[-1] / (len(times) - 1) if len(times) > 1 else 1 / plan.fps
     count = max(1, round((times[-1] + step) * plan.fps))
     rows = np.searchsorted(times, np.arange(count) / plan.fps + GRID_TOLERANCE_S, side="right") - 1
@@ -258,5 +259,5 @@ class _SensorNoise:
 
     def on(self, picture: np.ndarray) -> np.ndarray:
         offset = int(self._rng.integers(self._size))
-        noisy = picture + self._bank[offset : offset + self._size].reshape(picture.shape)
-        return np.clip(noisy, 0, 255).astype(np.uint8)
+        noisy: np.ndarray = picture + self._bank[offset : offset + self._size].reshape(picture.shape)
+        return noisy.clip(0, 255).astype(np.uint8)

@@ -129,6 +129,7 @@ def _link_source(root: Path, name: str) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if source is None:
         link.mkdir()
+        (link / ".gitkeep").touch()  # DVC warns about an empty folder
         return
     folder = (root / source).resolve()
     if not folder.is_dir():

@@ -79,7 +79,7 @@ class StageProgress:
     def finish(self, outcome: Outcome, message: str) -> None:
         """Record how the stage ended."""
         self.status |= {"outcome": outcome, "message": message}
-        self._show(force=True, last=True)
+        self._show(force=True, last=outcome == "done")
 
     def _show(self, force: bool, last: bool = False) -> None:
         now = time.monotonic()

@@ -163,7 +163,7 @@ class Clock:
 class Damage:
     """Watches one pass over a file and raises when what FFmpeg reports shows that the file is damaged or cut off.
 
-    Counted are packets and frames marked corrupt and refused packets. A stream that begins in the middle of a picture
+    Counted are refused packets and frames marked corrupt. A stream that begins in the middle of a picture
     group is a normal recording: what comes before its first key frame cannot be decoded and is left out.
     """
 
@@ -192,8 +192,6 @@ class Damage:
 
     def frames(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:
         """The frames that a packet completes."""
-        if packet.is_corrupt:
-            self._count("a packet is incomplete")
         try:
             frames = packet.decode()
         except (av.FFmpegError, OSError) as error:

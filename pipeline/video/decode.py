@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.video.container import Clock, Damage, VideoError, open_video, promised_end
@@ -25,6 +25,10 @@ __all__ = ["Frame", "VideoError", "VideoInfo", "decode", "decode_at", "decode_sh
 
 GRID_TOLERANCE_S = 0.0015
 """Two times this close are equal: Matroska rounds to 1 ms, so the difference of two of its times is off by up to 1 ms."""
+
+SCALING = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
+"""Area average where pictures shrink, bilinear where they grow. Without full chroma swscale is two grey levels too dark
+when the width is even, and right when it is odd."""
 
 SQUARE_PIXELS_WITHIN = 0.01
 """Sample aspect ratios this close to 1 are encoders' rounding (704:705), not intent; the pixels are taken as they are."""
@@ -121,7 +125,7 @@ class _Display(NamedTuple):
         """Scale and convert in one swscale pass, before the copy; then turn."""
         width, height = (self.height, self.width) if self.orientation.transpose else (self.width, self.height)
         # One swscale thread: the default would take every core for a picture of 64 rows.
-        rgb = self.scaler.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+        rgb = self.scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
         return self.orientation.apply(rgb.to_ndarray())
 
 

@@ -1,4 +1,4 @@
-"""Whether a container file is whole, read from its own sizes: MP4/MOV boxes, AVI chunks, Matroska/WebM elements.
+"""Whether a container file is whole, read from its own sizes: MP4/MOV boxes, AVI chunks, Matroska/WebM elements, MPEG-TS packets.
 
 FFmpeg goes on silently where a container breaks off or where it had to search for the next readable piece: half of a
 WebM can be missing without one decoding error. The chain of sizes tells, without decoding. Other formats are not checked.
@@ -16,6 +16,7 @@ _MATROSKA_SKIPPED = frozenset(
     ]
 )
 _UNKNOWN_SIZE = -1
+_TS_PACKET = 188
 
 
 def fault(path: Path) -> str | None:
@@ -27,6 +28,9 @@ def fault(path: Path) -> str | None:
             return _avi_fault(data)
         if data[:4] == _EBML.to_bytes(4, "big"):
             return _matroska_fault(data)
+        if all(data[at : at + 1] == b"G" for at in (0, _TS_PACKET, 2 * _TS_PACKET)):
+            rest = len(data) % _TS_PACKET
+            return _cut_off(_TS_PACKET - rest) if rest else None
     return None
 
 

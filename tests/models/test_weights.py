@@ -90,6 +90,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_file_cannot_execute(tmp_path: Path) -> None:
     trap = tmp_path / "executed"
     zipped, plain = tmp_path / "zipped.pth", tmp_path / "plain.pth"

@@ -2,7 +2,8 @@
 
 A figure is seen from the front and is symmetric, so it faces nowhere: walking left is exactly walking right played
 backwards, and so are the other opposites (``put_down``/``pick_up``, ``stand_up``/``sit_down``). What tells them apart
-is the order of the pictures alone. Body coordinates: unit = the figure's height, x to the right, y upwards from the floor.
+is the order of the pictures alone. Body coordinates: unit = the figure's height, x to the right, y upwards from
+the floor.
 """
 
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ class Body:
 def smooth(u: np.ndarray) -> np.ndarray:
     """Smoothstep: 0 for u <= 0, 1 for u >= 1, flat at both ends, and symmetric under time reversal."""
     u = np.clip(u, 0.0, 1.0)
-    return u * u * (3.0 - 2.0 * u)
+    out: np.ndarray = u * u * (3.0 - 2.0 * u)
+    return out
 
 
 def ramp(u: np.ndarray, share: float) -> np.ndarray:
     """0 → 1 over the first ``share`` of the action and back over the last: how much of the pose is the action's."""
-    return smooth(u / share) * smooth((1.0 - u) / share)
+    out: np.ndarray = smooth(u / share) * smooth((1.0 - u) / share)
+    return out
 
 
 def standing(plan: PlannedVideo, person: Person, home: float, t: np.ndarray) -> Body:

@@ -56,4 +56,5 @@ def make_camera(script: Script) -> Camera:
 def _shake(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
     """Hand-held unrest, about -1..1."""
     f, a = rng.uniform(0.7, 3.0, 4), rng.uniform(0, 2 * np.pi, 4)
-    return np.sin(2 * np.pi * f[:, None] * t + a[:, None]).sum(0) / 2
+    out: np.ndarray = np.sin(2 * np.pi * f[:, None] * t + a[:, None]).sum(0) / 2
+    return out

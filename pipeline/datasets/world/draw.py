@@ -51,7 +51,8 @@ class Look:
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.rint(points * _ONE).astype(np.int32)
+    out: np.ndarray = np.rint(points * _ONE).astype(np.int32)
+    return out
 
 
 def _shade(color: Color, factor: float) -> Color:
@@ -146,7 +147,7 @@ def item(img: np.ndarray, thing: Item, x: float, y: float, radius: float) -> Non
 
 
 def _tint(jitter: np.ndarray, r: float, g: float, b: float) -> Color:
-    red, green, blue = np.clip(jitter + (r, g, b), 0, 255)
+    red, green, blue = np.clip(jitter + np.array((r, g, b)), 0, 255)
     return (float(red), float(green), float(blue))
 
 

@@ -165,12 +165,12 @@ def _room(p: np.ndarray, row: int, rng: np.random.Generator, unit: int) -> None:
     _grain(p[:row], rng, 0.03 * unit, 5)
     p[row - int(0.035 * unit) : row] = _color(rng, 235, 230, 220)
     _fill(p[row:], _color(rng, 150, 105, 65), _color(rng, 175, 125, 80))
-    y, n = float(row), 0
+    y, n = row, 0
     while y < p.shape[0]:
         step = int((0.04 + 0.02 * n) * unit)
-        p[int(y) : int(y) + max(1, unit // 120)] *= 0.7
+        p[y : y + max(1, unit // 120)] *= 0.7
         for cx in range(n * 37 % 60, p.shape[1], int(0.5 * unit)):
-            p[int(y) : int(y) + step, cx : cx + max(1, unit // 120)] *= 0.72
+            p[y : y + step, cx : cx + max(1, unit // 120)] *= 0.72
         y, n = y + step, n + 1
     _grain(p[row:], rng, 0.02 * unit, 12, 6)
 

@@ -56,10 +56,12 @@ MEMORY_GAP_S = 10.0
 SHORTEST_S = 15.0
 """Shortest video in seconds: room for a ``hide``, the memory gap and a reach."""
 
-# What is dealt to people who act alone, and to pairs; sitting down more often, since it is possible less often.
-_SOLO_DECK = (*CLASSES[:10], "sit_down", "raise_arms", "jump")
+# What is dealt to people who act alone, and to pairs; what is possible less often comes more often.
+_SOLO_DECK = (
+    *CLASSES[:10], "raise_arms", "jump", "lift_ball", "lift_box", *CLASSES[:10], "raise_arms", "jump", "sit_down",
+)  # fmt: skip
 _PAIR_DECK = ("hand_over", "shake_hands")
-_SOLO_PER_SECOND = (0.13, 0.18, 0.21, 0.24)
+_SOLO_PER_SECOND = (0.15, 0.20, 0.24, 0.28)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _plan_subset(
         # Golden-ratio steps spread the durations evenly over any run of indices; the power makes long videos rarer.
         share = (offset + i * 0.6180339887498949) % 1.0
         duration = row.shortest_s + (row.longest_s - row.shortest_s) * (share if dense else share**2.2)
-        people = 1 + int(_deal((0, 1, 2, 3), key, 2, i, 1)[0])
+        people = 1 + int(_deal((0, 0, 1, 1, 2, 3), key, 2, i, 1)[0])
         people = 1 + people % 2 if dense else people
         n_met = 0 if people == 1 else 1 + int(duration > 28)
         n_solo = round(duration * (0.3 if dense else _SOLO_PER_SECOND[people - 1]))
@@ -196,7 +198,7 @@ def _plan_subset(
                 width=size.width, height=size.height, fps=size.fps, n_frames=round(duration * size.fps), people=people,
                 place=_deal(PLACES, key, 3, i, 1)[0], cards=_deal(_SOLO_DECK, key, 4, solo_used, n_solo),
                 meetings=_deal(_PAIR_DECK, key, 5, met_used, n_met),
-                hidden=_deal(("ball", "box"), key, 6, i, 1)[0], reaches=1 if duration < 32 else 2,
+                hidden=_deal(("ball", "box"), key, 6, i, 1)[0], reaches=1 if duration < 38 else 2,
                 cuts=max(1, round(duration / 11)), dense=dense,
             )
         )  # fmt: skip

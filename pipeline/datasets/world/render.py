@@ -10,10 +10,11 @@ from pipeline.datasets.world import draw
 from pipeline.datasets.world.actions import CHEST_FLOOR
 from pipeline.datasets.world.body import HIP, SIT_DROP
 from pipeline.datasets.world.camera import Camera, make_camera
+from pipeline.datasets.world.direct import make_script
 from pipeline.datasets.world.motion import Tracks, make_tracks
 from pipeline.datasets.world.places import SPAN_X, SPAN_Y, dapple, panorama
 from pipeline.datasets.world.plan import PlannedVideo
-from pipeline.datasets.world.script import Script, Shot, make_script
+from pipeline.datasets.world.script import Script, Shot
 from pipeline.datasets.world.truth import Truth, make_truth
 
 _NOISE_LEVEL = 64
@@ -83,11 +84,12 @@ def render_frames(
     extra_looks = [draw.Look.of(p.look) for p in world.script.extras]
     order = np.argsort([p.lane for p in world.script.people])
     noise = _noise(plan, high, width)
-    shots = {shot.scene: shot for shot in world.script.shots}
-    scenes = {seed: _Scene.of(shot, high, plan) for seed, shot in shots.items()}
+    scenes: dict[int, _Scene] = {}
     starts = np.array([shot.start for shot in world.script.shots])
     for f in frames:
         shot = world.script.shots[int(np.searchsorted(starts, f, side="right")) - 1]
+        if shot.scene not in scenes:
+            scenes[shot.scene] = _Scene.of(shot, high, plan)
         view = _View.of(world.camera, int(f), high, width)
         picture = scenes[shot.scene].backdrop(view, f / plan.fps, width, high)
         if people and shot.cutaway:
@@ -97,7 +99,8 @@ def render_frames(
             _stage(picture, world, int(f), view, looks, order)
         dx, dy = np.random.default_rng([plan.seed, int(f)]).integers(0, high, 2)
         grain = noise[dy : dy + high, dx : dx + width]
-        yield cv2.addWeighted(picture, float(world.camera.gain[f]), grain, 1.0, -_NOISE_LEVEL)
+        out: np.ndarray = cv2.addWeighted(picture, float(world.camera.gain[f]), grain, 1.0, -_NOISE_LEVEL)
+        yield out
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class _View:
         )  # fmt: skip
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        return points * self.scale + (self.left, self.top)
+        out: np.ndarray = points * self.scale + (self.left, self.top)
+        return out
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,8 @@ def _noise(plan: PlannedVideo, high: int, width: int) -> np.ndarray:
     """A picture of sensor noise around ``_NOISE_LEVEL``, larger than a frame: every frame takes another part of it."""
     rng = plan.rng(40)
     values = rng.standard_normal((2 * high, width + high, 3), np.float32) * (9 * plan.difficulty.noise)
-    return np.clip(np.rint(values + _NOISE_LEVEL), 0, 255).astype(np.uint8)
+    out: np.ndarray = np.clip(np.rint(values + _NOISE_LEVEL), 0, 255).astype(np.uint8)
+    return out
 
 
 def _person(picture: np.ndarray, joints: np.ndarray, height: float, look: draw.Look, view: _View) -> None:

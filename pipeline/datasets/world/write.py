@@ -43,7 +43,8 @@ def encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int, fp
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
             stream.options = {"preset": "veryfast", "crf": "23", "g": str(round(GOP_S * fps)), "threads": str(threads)}
             for n, picture in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+                planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                 frame.pts = n
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))

@@ -46,6 +46,21 @@ def test_neighbours_include_the_snippet_itself() -> None:
     assert semantic_neighbours(x[:, :, :2], 3).shape == (2, 2, 2)
 
 
+def test_context_is_the_mean_of_the_nearest_snippets_of_the_last_feature() -> None:
+    model = small(sgalign="plain").double()
+    features = torch.randn(1, 16, 9, dtype=torch.float64)
+    graph = model.graph(model.base(features))
+    nearest = torch.cdist(graph.transpose(1, 2), graph.transpose(1, 2))[0].argsort(dim=1)[:, :3]
+    context = torch.stack([graph[0][:, nearest[t]].mean(dim=1) for t in range(9)], dim=1).unsqueeze(0)
+    scores = model.localisation(model.sgalign(graph, context, 9)).sigmoid()[0]
+    maps = model(features).maps[0]
+    row = 0
+    for d in range(9):
+        for s in range(9 - d):
+            torch.testing.assert_close(maps[:, d, s], scores[row].float())
+            row += 1
+
+
 @pytest.mark.parametrize("compat", ["fixed", "released"])
 @pytest.mark.parametrize("length", [1, 2, 7, 25])
 def test_same_weights_at_any_length(length: int, compat: str) -> None:
