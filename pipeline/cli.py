@@ -60,7 +60,9 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from pipeline.predict import predict
+    from pipeline.run.process import wait_passively
 
+    wait_passively()
     return predict(Path.cwd(), options.videos, options.out, options.checkpoint)
 
 

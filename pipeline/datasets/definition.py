@@ -79,7 +79,9 @@ class StitchDefinition:
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
-            _require(getattr(self, name) >= 2 and getattr(self, name) % 2 == 0, name, getattr(self, name), "even, from 2")
+            _require(
+                getattr(self, name) >= 2 and getattr(self, name) % 2 == 0, name, getattr(self, name), "even, from 2"
+            )
         _require(self.fps > 0, "fps", self.fps, "positive")
         _require(0 < self.idle_s[0] <= self.idle_s[1], "idle_s", self.idle_s, "[shortest, longest], positive")
         _require(self.seed >= 0, "seed", self.seed, "a whole number from 0")
@@ -151,7 +153,9 @@ def load_definition(root: Path, name: str) -> Definition:
     """
     path = root / FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise DefinitionError(f"{path}: there is no such data set; there are {', '.join(definition_names(root)) or 'none'}")
+        raise DefinitionError(
+            f"{path}: there is no such data set; there are {', '.join(definition_names(root)) or 'none'}"
+        )
     try:
         raw = yaml.safe_load(path.read_text())
         return _parse(raw, name)

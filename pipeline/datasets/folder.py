@@ -96,7 +96,15 @@ def probe_video(plan: PlannedFile, file: Path, *, exact: bool = True) -> Video:
     """
     info = scan(file) if exact else probe(file)
     return Video(
-        plan.id, plan.path, plan.subset, info.duration_s, info.fps, info.n_frames, info.width, info.height, plan.segments
+        plan.id,
+        plan.path,
+        plan.subset,
+        info.duration_s,
+        info.fps,
+        info.n_frames,
+        info.width,
+        info.height,
+        plan.segments,
     )
 
 
@@ -106,7 +114,9 @@ def video_ids(paths: Sequence[Path], base: Path | None = None) -> list[str]:
     ``base`` None is the deepest folder that holds them all.
     """
     absolute = [_normal(path) for path in paths]
-    folder = _normal(base) if base else Path(os.path.commonpath([path.parent for path in absolute])) if paths else Path()
+    folder = (
+        _normal(base) if base else Path(os.path.commonpath([path.parent for path in absolute])) if paths else Path()
+    )
     relative = [path.relative_to(folder).as_posix() for path in absolute]
     count = Counter(path.stem for path in absolute)
     ids = [path.stem if count[path.stem] == 1 else name for path, name in zip(absolute, relative, strict=True)]

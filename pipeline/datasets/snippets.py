@@ -49,9 +49,7 @@ def snippet_cells(duration_s: float, length: int) -> tuple[np.ndarray, np.ndarra
     return edges[:-1], edges[1:]
 
 
-def snippet_indices(
-    pts: np.ndarray, duration_s: float, length: int, frames: int, window_s: float
-) -> np.ndarray:
+def snippet_indices(pts: np.ndarray, duration_s: float, length: int, frames: int, window_s: float) -> np.ndarray:
     """Rows of the snippets of a video: int64 [length, frames], snippet i centred in its cell."""
     start, end = snippet_cells(duration_s, length)
     return clip_indices(pts, (start + end) / 2, frames, window_s)

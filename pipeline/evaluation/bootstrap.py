@@ -44,17 +44,17 @@ class Bootstrap:
 
     def average(self, name: str, level: float = 0.95) -> Interval:
         """Average mAP over the thresholds."""
-        return _interval(self.point[name].mean(), self.samples[name].mean(axis=1), level)
+        return percentile_interval(self.point[name].mean(), self.samples[name].mean(axis=1), level)
 
     def per_tiou(self, name: str, level: float = 0.95) -> list[Interval]:
         """MAP at each threshold."""
         columns = zip(self.point[name], self.samples[name].T, strict=True)
-        return [_interval(value, samples, level) for value, samples in columns]
+        return [percentile_interval(value, samples, level) for value, samples in columns]
 
     def difference(self, name: str, minus: str, level: float = 0.95) -> Interval:
         """Average mAP of ``name`` less that of ``minus``, paired: both on the same drawn videos."""
         point = self.point[name].mean() - self.point[minus].mean()
-        return _interval(point, (self.samples[name] - self.samples[minus]).mean(axis=1), level)
+        return percentile_interval(point, (self.samples[name] - self.samples[minus]).mean(axis=1), level)
 
 
 def bootstrap(
@@ -78,8 +78,7 @@ def bootstrap(
     """
     tious = np.asarray(tious, np.float64)
     n_videos = len(gt.videos)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_videos, np.full(n_videos, 1.0 / n_videos), size=resamples)
+    weights = draw_videos(n_videos, resamples, seed)
     once = np.ones((1, n_videos), np.int64)
     matchings = {name: match(gt, pred, tious) for name, pred in predictions.items()}
     return Bootstrap(
@@ -87,6 +86,11 @@ def bootstrap(
         {name: weighted_map(gt, matching, once)[0] for name, matching in matchings.items()},
         {name: weighted_map(gt, matching, weights) for name, matching in matchings.items()},
     )
+
+
+def draw_videos(n_videos: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """How often each video is drawn in each resample, [R, V]; equal seeds give equal draws for equal numbers."""
+    return np.random.default_rng(seed).multinomial(n_videos, np.full(n_videos, 1.0 / n_videos), size=resamples)
 
 
 def weighted_map(gt: GroundTruth, matching: Matching, weights: NDArray[np.int64]) -> FloatArray:
@@ -103,12 +107,12 @@ def weighted_map(gt: GroundTruth, matching: Matching, weights: NDArray[np.int64]
         step = max(1, _BLOCK_ELEMENTS // max(1, end - begin))
         for first in range(0, n_resamples, step):
             block = slice(first, first + step)
-            total[block] += _weighted_ap(tp, padded[block][:, video], instances[block])
+            total[block] += weighted_ap(tp, padded[block][:, video], instances[block])
     with np.errstate(invalid="ignore"):
         return total / np.where(classes > 0, classes, np.nan)[:, None]
 
 
-def _weighted_ap(tp: NDArray[np.bool_], weight: FloatArray, positives: NDArray[np.int64]) -> FloatArray:
+def weighted_ap(tp: NDArray[np.bool_], weight: FloatArray, positives: NDArray[np.int64]) -> FloatArray:
     """AP [R, T] of one class; ``tp`` [T, N] in falling score, ``weight`` [R, N] copies of each, ``positives`` [R].
 
     Recall only rises, and precision only peaks, at true positives, so the curve is needed there alone: the precision
@@ -128,7 +132,8 @@ def _weighted_ap(tp: NDArray[np.bool_], weight: FloatArray, positives: NDArray[n
     return ap
 
 
-def _interval(value: float, samples: FloatArray, level: float) -> Interval:
+def percentile_interval(value: float, samples: FloatArray, level: float = 0.95) -> Interval:
+    """``value`` with the percentile bounds of its resamples [R]; those that are not finite are left out."""
     kept = samples[np.isfinite(samples)]
     if not len(kept):
         return Interval(float(value), float("nan"), float("nan"))

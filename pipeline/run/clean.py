@@ -51,10 +51,9 @@ def clean(root: Path, dry_run: bool) -> int:
             total += freed
             if unused:
                 print(f"{folder.name}: {len(unused)} results, {freed / 2**20:.1f} MiB")
-            for entry in unused if not dry_run else ():
-                # Renamed first: a kill in between leaves no entry that looks complete.
-                doomed = entry.rename(folder / f"{TEMP_PREFIX}{os.getpid()}-{entry.name}")
-                shutil.rmtree(doomed)
+            if not dry_run:
+                for entry in unused:
+                    _remove(entry)
     print(f"{total / 2**20:.1f} MiB {'would be' if dry_run else 'were'} freed in {work}")
     if worktrees:
         print(
@@ -131,6 +130,11 @@ def _same_content(a: Path, b: Path, digests: dict[Path, str]) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _remove(entry: Path) -> None:
+    # Renamed first: a kill in between leaves no entry that looks complete.
+    shutil.rmtree(entry.rename(entry.with_name(f"{TEMP_PREFIX}{os.getpid()}-{entry.name}")))
 
 
 def _freed_by(entry: Path) -> int:

@@ -4,11 +4,12 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from pipeline.run.files import DiskFull
@@ -71,8 +72,10 @@ def _run_pool(
         while waiting or pending:
             # A short queue: when the stage stops, little is in flight.
             while waiting and len(pending) < workers + 1:
-                in_flight.add(waiting[0])
-                pending.add(pool.submit(_attempt, work, waiting[0], items[waiting.pop(0)]))
+                index = waiting.pop(0)
+                in_flight.add(index)
+                with _sigint_held():
+                    pending.add(pool.submit(_attempt, work, index, items[index]))
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
                 outcome = future.result()
@@ -85,12 +88,23 @@ def _run_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _sigint_held() -> Iterator[None]:
+    # Ctrl-C reaches the whole group; the stage's main process decides, the workers just end with it. A process that is
+    # started in here (by submit) inherits the blocked signal, so that it has no moment in which to die of it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _begin_worker() -> None:
-    # Ctrl-C reaches the whole group; the stage's main process decides, the workers just end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["PIPELINE_WORKER"] = "1"
-    end_with_parent()
+    parent = parent_process()
+    end_with_parent(parent.pid if parent else None)
 
 
 def _attempt(work: Work, index: int, item: Any) -> Outcome:

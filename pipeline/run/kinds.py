@@ -13,6 +13,47 @@ FRAMES = Kind(
     attributes={"width": int, "height": int, "fps": float, "duration_s": float},
 )
 
+SHOTS = Kind(
+    name="shots",
+    version=1,
+    doc="The shots of one video; they tile it.",
+    arrays={
+        "t_start": Array("float64", ("shot",), "s", "first frame of the shot"),
+        "t_end": Array("float64", ("shot",), "s", "first frame of the next shot, or the end of the video"),
+        "score": Array("float64", ("shot",), "1", "mean change of a pixel at the cut before the shot; 0 for the first"),
+    },
+    attributes={"detector": str},
+)
+
+COMPRESSED_CHUNK = 32
+"""Rows of a chunk; appended in such groups, every chunk is packed once."""
+
+COMPRESSED = Kind(
+    name="compressed",
+    version=1,
+    doc="What the coded stream of one video tells of each shown frame, upright; see pipeline.video.compressed.",
+    arrays={
+        "pts": Array("float64", ("frame",), "s", "time of the frame"),
+        "frame_type": Array("uint8", ("frame",), "code", "1 = I, 2 = P, 3 = B"),
+        "packet_bytes": Array("int32", ("frame",), "byte", "size in the stream; 0 where two frames share a packet"),
+        "i_frame_index": Array("int32", ("frame",), "row", "the last I-frame, this one included; -1: none yet"),
+        "reference_index": Array("int32", ("frame",), "row", "frame that mv and residual are against; -1: none"),
+        "mv": Array(
+            "float16", ("frame", "block_row", "block_column", "2"), "px",
+            "motion since the reference frame in coded pixels: x to the right, y down", COMPRESSED_CHUNK, compress=True,
+        ),
+        "valid": Array(
+            "uint8", ("frame", "block_row", "block_column"), "0/1",
+            "the block has a vector; elsewhere mv is 0", COMPRESSED_CHUNK, compress=True,
+        ),
+        "residual": Array(
+            "int8", ("frame", "row", "column", "3"), "grey level",
+            "RGB, picture less the reference picture moved by mv; 0 without reference", COMPRESSED_CHUNK, compress=True,
+        ),
+    },
+    attributes={"width": int, "height": int, "block": int},
+)  # fmt: skip
+
 TRUTH = Kind(
     name="truth",
     version=1,
@@ -41,4 +82,45 @@ FEATURES = Kind(
     attributes={"encoder": str, "window_s": float, "frames_per_snippet": int, "duration_s": float},
 )
 
-ALL = {kind.name: kind for kind in (FRAMES, TRUTH, FEATURES)}
+DETECTIONS = Kind(
+    name="detections",
+    version=1,
+    doc="People and objects found in one video, picture by picture; a picture may hold none.",
+    arrays={
+        "pts": Array("float64", ("picture",), "s", "time of each picture that was searched"),
+        "picture": Array("int32", ("box",), "picture", "row of pts that the box belongs to", compress=True),
+        "t": Array("float64", ("box",), "s", "time of that picture", compress=True),
+        "box": Array("float32", ("box", "4"), "px", "x1, y1, x2, y2 in source pixels", compress=True),
+        "label": Array("int16", ("box",), "index", "of the attribute classes", compress=True),
+        "score": Array("float32", ("box",), "1", "0 to 1; falling within a picture", compress=True),
+    },
+    attributes={"classes": str, "width": int, "height": int, "duration_s": float},
+)
+
+TRACKS = Kind(
+    name="tracks",
+    version=1,
+    doc="Detections of one video that were linked to tubes, by picture; no tube crosses a cut.",
+    arrays={
+        **DETECTIONS.arrays,
+        "track": Array("int32", ("box",), "id", "number of the tube, from 0, constant within it", compress=True),
+    },
+    attributes=DETECTIONS.attributes,
+)
+
+BANK = Kind(
+    name="bank",
+    version=1,
+    doc="Long-term feature bank of one video: a row per second and track, in the order of time.",
+    arrays={
+        "t": Array("float64", ("row",), "s", "the instant that the features are of, the middle of a second"),
+        "track": Array("int32", ("row",), "id", "of the kind tracks"),
+        "label": Array("int16", ("row",), "index", "of the attribute classes"),
+        "box": Array("float32", ("row", "4"), "px", "x1, y1, x2, y2 in source pixels at t"),
+        "score": Array("float32", ("row",), "1", "of the detection nearest to t"),
+        "feature": Array("float32", ("row", "channel"), "1", "region of the encoder's last map, averaged over time"),
+    },
+    attributes={"classes": str, "encoder": str, "window_s": float, "duration_s": float},
+)
+
+ALL = {kind.name: kind for kind in (FRAMES, SHOTS, COMPRESSED, TRUTH, FEATURES, DETECTIONS, TRACKS, BANK)}

@@ -40,7 +40,7 @@ def launch(
         ParameterError: a wrong parameter, data set, recipe or target; nothing was started.
     """
     standing = read_params(root / PARAMS_FILE)
-    wanted = _merge(standing, _overlay(root, recipe)) if recipe else standing
+    wanted = merge(standing, _overlay(root, recipe)) if recipe else standing
     wanted = apply_overrides(wanted, overrides)
     if dataset is not None:
         wanted["ingest"] = dict(wanted.get("ingest", {})) | {"dataset": dataset}
@@ -84,9 +84,12 @@ def _repro(root: Path, workspace: Path, target: str | None) -> int:
     # Ctrl-C reaches dvc and its stage by itself (one process group); here it only must not end us before them.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, pass_on)
+    report, table = workspace / "reports" / "index.html", workspace / "reports" / "tables" / "results.md"
+    before = table.stat().st_mtime_ns if table.is_file() else None
     status = process.wait()
-    report = workspace / "reports" / "index.html"
-    if status == 0 and report.is_file():
+    if status == 0 and table.is_file():
+        if table.stat().st_mtime_ns == before:  # nothing ran, so nothing printed it
+            print(f"\n{table.read_text()}")
         print(f"report: {report}")
     return status
 
@@ -114,7 +117,7 @@ def _worktree(root: Path, params: dict[str, Any], name: str) -> Path:
 
 
 def _share_link(source: Path, link: Path) -> None:
-    if source.is_symlink() and not link.exists():
+    if not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(source.resolve(), target_is_directory=True)
 
@@ -146,11 +149,12 @@ def _overlay(root: Path, recipe: str) -> dict[str, dict[str, Any]]:
     return read_params(_check_name(root / "recipes", recipe, "recipe"))
 
 
-def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``overlay``, nested mappings merged."""
     merged = dict(base)
     for key, value in overlay.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

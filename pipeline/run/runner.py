@@ -18,7 +18,7 @@ from pipeline.run.code import code_digest
 from pipeline.run.executors import run_units
 from pipeline.run.files import DiskFull, link_or_copy, write_json
 from pipeline.run.params import PARAMS_FILE, ParameterError, RunSection, Section, check_params, flatten, read_params
-from pipeline.run.process import EXIT_STOPPED, Stopped, end_with_parent, folder_lock, stop_on_signals
+from pipeline.run.process import EXIT_STOPPED, Stopped, end_with_parent, folder_lock, stop_on_signals, wait_passively
 from pipeline.run.progress import StageProgress
 from pipeline.run.stage import (
     FAILURES_FILE,
@@ -51,6 +51,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> None:
     except (StageError, ParameterError) as error:
         sys.exit(f"{label}: {error}")
     _warn_about_interpreter(root, label)
+    wait_passively()
     stop_on_signals()
     end_with_parent()
     status = root / "data" / "work" / "status" / f"{label}.json"

@@ -17,6 +17,9 @@ from pipeline.video import structure
 TOLERATED_DAMAGE = 1e-4
 """Share of damaged frames that passes: one glitch in a recording of several minutes, none in a clip."""
 
+JOIN_WITHIN = 4
+"""Packets after an incomplete one within which a key frame says that recordings were joined there."""
+
 STRICT_CODECS = ("hevc", "mjpeg")
 """Decoders that mark no concealed frame as corrupt; they are told to fail instead. The others mark theirs."""
 
@@ -59,9 +62,7 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
         raise VideoError(path, broken)
     try:
         # Tags in another encoding than UTF-8 must not stop a film; a playlist must not reach for other machines.
-        container = av.open(
-            str(path), metadata_errors="replace", container_options={"protocol_whitelist": "file"}
-        )
+        container = av.open(str(path), metadata_errors="replace", container_options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, UnicodeError) as error:
         raise VideoError(path, _why_not_opened(path, error)) from error
     with container:
@@ -163,11 +164,15 @@ class Clock:
 class Damage:
     """Watches one pass over a file and raises when what FFmpeg reports shows that the file is damaged or cut off.
 
-    Counted are refused packets and frames marked corrupt. A stream that begins in the middle of a picture
+    Counted are incomplete and refused packets and frames marked corrupt. A stream that begins in the middle of a picture
     group is a normal recording: what comes before its first key frame cannot be decoded and is left out.
+
+    FFmpeg takes almost any bits for a VP8 or VP9 picture and many for an HEVC one: damage inside their pictures that
+    leaves the container whole is not found.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.end_s = 0.0  # of the last good frame; kept up by whoever tells the time
         self._path = path
         self._promise = promised_end(container, stream)
         rate = float(stream.average_rate or 25)
@@ -179,9 +184,15 @@ class Damage:
 
     def packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
         """The stream's packets from its first key frame on."""
-        started = False
+        started, doubt = False, 0
         try:
             for packet in container.demux(stream):
+                # Where MPEG-TS recordings were joined, a packet just before a key frame looks incomplete and is not.
+                doubt = 0 if packet.is_keyframe else max(0, doubt - 1)
+                if packet.is_corrupt:
+                    doubt = JOIN_WITHIN
+                elif doubt == 1:
+                    self._count("a packet is incomplete")
                 if started or packet.is_keyframe:
                     started = True
                     yield packet
@@ -189,6 +200,8 @@ class Damage:
                     self._promise = None  # the promised length counts what is left out
         except (av.FFmpegError, OSError) as error:
             raise VideoError(self._path, f"{self._where()} (the container: {_words(error)})") from error
+        if doubt:
+            self._count("its last packet is incomplete")
 
     def frames(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:
         """The frames that a packet completes."""
@@ -210,15 +223,15 @@ class Damage:
 
     def _where(self) -> str:
         of = f" of {self._promise.seconds:.2f} s" if self._promise else ""
-        return f"truncated or corrupted: decoding failed after {self._good} frames, at {self._good * self._frame_s:.2f}{of}"
+        return f"truncated or corrupted: decoding failed after {self._good} frames, at {self.end_s:.2f}{of}"
 
-    def check_end(self, end: float) -> None:
+    def check_end(self) -> None:
         """Raise when there was no frame, or the last one ends well before what the container promised."""
         if not self._good:
             raise VideoError(self._path, "truncated or corrupted: it holds no frame that can be decoded")
-        if self._promise and self._promise.seconds - end > self._promise.slack + 2 * self._frame_s:
+        if self._promise and self._promise.seconds - self.end_s > self._promise.slack + 2 * self._frame_s:
             raise VideoError(
                 self._path,
-                f"truncated: it ends after {self._good} frames at {end:.2f} s, its header promises "
+                f"truncated: it ends after {self._good} frames at {self.end_s:.2f} s, its header promises "
                 f"{self._promise.seconds:.2f} s",
             )

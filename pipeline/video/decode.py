@@ -117,7 +117,12 @@ class _Display(NamedTuple):
 
     def info(self, stream: VideoStream, fps: float, duration_s: float, n_frames: int) -> VideoInfo:
         return VideoInfo(
-            self.width, self.height, fps, duration_s, n_frames, stream.codec_context.name,
+            self.width,
+            self.height,
+            fps,
+            duration_s,
+            n_frames,
+            stream.codec_context.name,
             self.orientation.clockwise_degrees(),
         )
 
@@ -153,14 +158,13 @@ def _walk(path: Path, container: InputContainer, stream: VideoStream) -> Iterato
     """
     clock, damage = Clock(container, stream), Damage(path, container, stream)
     display: _Display | None = None
-    end = 0.0
     for packet in damage.packets(container, stream):
         for frame in damage.frames(packet):
             t, duration = clock.time(frame)
             display = display or _Display.of(frame, stream)
-            end = t + duration
+            damage.end_s = t + duration
             yield _Shown(t, duration, frame, display)
-    damage.check_end(end)
+    damage.check_end()
 
 
 def probe(path: Path) -> VideoInfo:

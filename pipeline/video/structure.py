@@ -1,4 +1,4 @@
-"""Whether a container file is whole, read from its own sizes: MP4/MOV boxes, AVI chunks, Matroska/WebM elements, MPEG-TS packets.
+"""Whether a container file is whole, by its own sizes: MP4/MOV boxes, AVI chunks, Matroska/WebM elements, TS packets.
 
 FFmpeg goes on silently where a container breaks off or where it had to search for the next readable piece: half of a
 WebM can be missing without one decoding error. The chain of sizes tells, without decoding. Other formats are not checked.
@@ -10,9 +10,23 @@ from pathlib import Path
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _MATROSKA_SKIPPED = frozenset(
     [
-        _EBML, 0xEC, 0xBF,  # header, Void, CRC-32
-        0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367,  # children of Segment
-        0xE7, 0xAB, 0xA7, 0xA3, 0xA0, 0xAF, 0x5854,  # children of Cluster
+        _EBML,
+        0xEC,
+        0xBF,  # header, Void, CRC-32
+        0x114D9B74,
+        0x1549A966,
+        0x1654AE6B,
+        0x1C53BB6B,
+        0x1941A469,
+        0x1043A770,
+        0x1254C367,  # children of Segment
+        0xE7,
+        0xAB,
+        0xA7,
+        0xA3,
+        0xA0,
+        0xAF,
+        0x5854,  # children of Cluster
     ]
 )
 _UNKNOWN_SIZE = -1

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tiny_project import TinyProject
+
+from tests.run.tiny_project import TinyProject
 
 
 @pytest.fixture

@@ -47,7 +47,10 @@ class Frames(Section):
         ({"fps": -1.5}, "frames.fps = -1.5: input should be greater than 0; allowed: float, > 0"),
         ({"fps": float("nan")}, "frames.fps = nan: input should be"),
         ({"fps": None}, "frames.fps = None: input should be a valid number; allowed: float, > 0"),
-        ({"fps": 8, "codec": "gif"}, "frames.codec = 'gif': input should be 'jpeg' or 'png'; allowed: one of 'jpeg', 'png'"),
+        (
+            {"fps": 8, "codec": "gif"},
+            "frames.codec = 'gif': input should be 'jpeg' or 'png'; allowed: one of 'jpeg', 'png'",
+        ),
         ({"fps": 8, "sizes": [64, "x"]}, "frames.sizes.1 = 'x': input should be a valid integer"),
         ({"fps": 8, "sizes": [64, "x"]}, "allowed: tuple[int, ...]"),
         ({"fps": 8, "limit": 1.5}, "frames.limit = 1.5: input should be a valid integer"),
@@ -111,7 +114,8 @@ def test_no_file(tmp_path: Path) -> None:
 def test_overrides() -> None:
     raw = {"frames": {"fps": 8, "snippet": {"frames": 8}}}
     changed = apply_overrides(
-        raw, ["frames.fps=10", "frames.sizes=[1, 2]", "frames.snippet.window_s=1.5", "head.name=a=b", "frames.limit=null"]
+        raw,
+        ["frames.fps=10", "frames.sizes=[1, 2]", "frames.snippet.window_s=1.5", "head.name=a=b", "frames.limit=null"],
     )
     assert changed == {
         "frames": {"fps": 10, "sizes": [1, 2], "snippet": {"frames": 8, "window_s": 1.5}, "limit": None},

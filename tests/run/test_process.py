@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_project import TinyProject, clean_environment, wait_until
+
+from tests.run.tiny_project import TinyProject, clean_environment, wait_until
 
 LOCKER = """
 import sys, time
@@ -42,7 +43,7 @@ def test_the_lock_waits_and_is_freed_by_sigkill(tmp_path: Path) -> None:
     out, _ = second.communicate(timeout=5)
     assert out == "asking\nholding\n"
     assert second.returncode == 0
-    first.communicate()
+    first.communicate(timeout=30)
 
 
 def test_a_waiting_stage_can_be_stopped(project: TinyProject) -> None:
@@ -56,7 +57,7 @@ def test_a_waiting_stage_can_be_stopped(project: TinyProject) -> None:
     stage.communicate(timeout=5)
     assert stage.returncode == 75
     holder.kill()
-    holder.communicate()
+    holder.communicate(timeout=30)
 
 
 def gone(pids: list[int]) -> bool:
@@ -91,6 +92,13 @@ def test_stage_and_workers_end_when_dvc_is_killed(tmp_path: Path, shell_between:
     wait_until(lambda: gone(family), "the stage and its workers have ended", 5)
     assert time.monotonic() - start < 2.5
     assert project.json("data/work/status/ingest.json")["outcome"] == "running"
+
+
+def test_a_worker_whose_parent_is_gone_before_it_could_look_ends_too() -> None:
+    code = "import os, time; from pipeline.run.process import end_with_parent; end_with_parent({}); time.sleep({})"
+    for parent, seconds, status in (("os.getppid() + 1", 30, 75), ("os.getppid()", 1, 0), ("None", 1, 0)):
+        command = [sys.executable, "-c", code.format(parent, seconds)]
+        assert subprocess.run(command, env=clean_environment(), timeout=10).returncode == status
 
 
 @pytest.mark.parametrize("executor", ["inline", "process"])

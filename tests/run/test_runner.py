@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_project import TinyProject, wait_until
 
 from pipeline.run.artifacts import Array, Kind
+from tests.run.tiny_project import TinyProject, wait_until
 
 NUMBERS = Kind("numbers", 1, "", {"pts": Array("float64", ("row",), "s", "")}, {"source": str})
 OUT = "data/artifacts/numbers"
@@ -112,7 +112,10 @@ def test_a_parameter_set_back_costs_nothing(project: TinyProject) -> None:
 def test_only_code_that_computes_counts(project: TinyProject) -> None:
     project.run("ingest")
     project.computed()
-    project.write("models/double.py", '"""Now with a docstring."""\n\ndef scale(value):\n    # and a comment\n    return 2 * value\n')
+    project.write(
+        "models/double.py",
+        '"""Now with a docstring."""\n\ndef scale(value):\n    # and a comment\n    return 2 * value\n',
+    )
     project.write("models/triple.py", "def scale(value):\n    return value + value + value\n")
     project.run("ingest")
     assert project.computed() == [], "a comment, or an entry of the table that was not chosen, cost a computation"
@@ -145,9 +148,7 @@ def test_a_missing_input_is_named(project: TinyProject) -> None:
     assert "data/artifacts/numbers" in project.run("train", "a", expect=1)
 
 
-def test_same_bytes_from_both_executors_and_a_crash_costs_only_its_unit(
-    project: TinyProject, tmp_path: Path
-) -> None:
+def test_same_bytes_from_both_executors_and_a_crash_costs_only_its_unit(project: TinyProject, tmp_path: Path) -> None:
     project.run("ingest")
     pooled = TinyProject(tmp_path / "pooled", {"one": "1", "two": "2", "three": "3", "bad": "exit", "worse": "kill"})
     pooled.params["run"] |= {"executor": "process", "workers": 2}
@@ -202,7 +203,7 @@ def test_training_goes_on_from_its_checkpoint_after_sigkill(project: TinyProject
     log = project.folder / "computed.log"
     wait_until(lambda: log.is_file() and log.read_text().count("train@a") >= 5, "five steps are done")
     process.kill()
-    process.communicate()
+    process.communicate(timeout=30)
     assert not (project.folder / "data" / "checkpoints").exists()
     before = [line for line in project.computed() if line.startswith("train")]
     project.run("train", "a")
@@ -220,7 +221,7 @@ def kill_and_run_again(project: TinyProject, delay_units: int, executor: str) ->
     log = project.folder / "computed.log"
     wait_until(lambda: log.is_file() and len(log.read_text().splitlines()) >= delay_units, "some units have begun")
     process.kill()
-    process.communicate()
+    process.communicate(timeout=30)
     before = project.computed()
     project.run("ingest")
     after = project.computed()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_project import clean_environment
 
 from pipeline.run.files import DiskFull, write_text
 from pipeline.run.store import WORK_VARIABLE, Store, digest_inputs, make_key, work_root
+from tests.run.tiny_project import clean_environment
 
 KEY = make_key("a")
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_project import TinyProject
+
+from tests.run.tiny_project import TinyProject
 
 
 def runs(store: Path) -> list[Any]:

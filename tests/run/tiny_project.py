@@ -18,24 +18,24 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 FILES = {
-    "models/__init__.py": '''
+    "models/__init__.py": """
 SCALES = {"double": "models.double:scale", "triple": "models.triple:scale"}
-''',
-    "models/double.py": '''
+""",
+    "models/double.py": """
 def scale(value):
     return 2 * value
-''',
-    "models/triple.py": '''
+""",
+    "models/triple.py": """
 def scale(value):
     return 3 * value
-''',
+""",
     "stages/__init__.py": "",
-    "stages/_kinds.py": '''
+    "stages/_kinds.py": """
 from pipeline.run.artifacts import Array, Kind
 
 NUMBERS = Kind("numbers", 1, "", {"pts": Array("float64", ("row",), "s", "")}, {"source": str})
-''',
-    "stages/ingest.py": '''
+""",
+    "stages/ingest.py": """
 import os
 import signal
 import time
@@ -92,8 +92,8 @@ STAGE = VideoStage(
 
 if __name__ == "__main__":
     main("ingest")
-''',
-    "stages/train.py": '''
+""",
+    "stages/train.py": """
 import os
 import time
 
@@ -119,7 +119,8 @@ def run(context):
         write_json(state_file, state)
         context.log(state["step"], {"weight": state["weight"]})
         context.progress.update(state["step"])
-    write_json(context.result / "model" / "weights.json", {"weight": state["weight"], "variant": context.variant})
+    weights = {"weight": state["weight"], "variant": context.variant, "rows": context.shared["ingest.rows"]}
+    write_json(context.result / "model" / "weights.json", weights)
     return {"weight": state["weight"]}
 
 
@@ -131,8 +132,8 @@ STAGE = DatasetStage(
 
 if __name__ == "__main__":
     main("train")
-''',
-    "stages/report.py": '''
+""",
+    "stages/report.py": """
 from pipeline.run.files import read_json, write_json
 from pipeline.run.params import Section
 from pipeline.run.runner import main
@@ -156,7 +157,7 @@ STAGE = DatasetStage(
 
 if __name__ == "__main__":
     main("report")
-''',
+""",
 }
 
 

@@ -1,64 +1,22 @@
-"""Small clips in many codecs and containers, encoded on the spot, for the video tests."""
+"""Fixtures of the video tests."""
 
 import csv
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import av
-import numpy as np
 import pytest
 
-WIDTH, HEIGHT = 96, 64
-
-Encode = Callable[..., Path]
-
-
-def moving_picture(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """A textured picture that moves: hard enough to encode that damage to the file is damage to a picture."""
-    texture = np.random.default_rng(5).integers(0, 255, (height // 4 + 1, width // 4 + 41, 3), dtype=np.uint8)
-    large = texture.repeat(4, axis=0).repeat(4, axis=1)
-    return np.ascontiguousarray(large[:height, 2 * (index % 80) : 2 * (index % 80) + width])
-
-
-def grey_picture(index: int) -> np.ndarray:
-    """A flat picture whose grey level tells its index: 20 + 3 * index."""
-    return np.full((HEIGHT, WIDTH, 3), 20 + 3 * index, dtype=np.uint8)
+from tests.video.clips import Encode, encode_clip
 
 
 @pytest.fixture(scope="session")
 def encode(tmp_path_factory: pytest.TempPathFactory) -> Encode:
-    """Encode ``count`` pictures with any codec into a container told by the name's suffix."""
+    """Encode a clip of that name, once for equal names; arguments as of ``encode_clip``."""
     folder = tmp_path_factory.mktemp("clips")
 
-    def run(
-        name: str,
-        codec: str = "libx264",
-        count: int = 50,
-        fps: int = 25,
-        picture: Callable[[int], np.ndarray] = moving_picture,
-        times: list[float] | None = None,
-        pix_fmt: str = "yuv420p",
-        gop: int = 12,
-        options: dict[str, str] | None = None,
-        rotate: int = 0,
-    ) -> Path:
+    def run(name: str, *arguments: Any, **options: Any) -> Path:
         path = folder / name
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=fps, options=options or {})
-            first = picture(0)
-            stream.height, stream.width = first.shape[:2]
-            stream.pix_fmt = pix_fmt
-            stream.gop_size = gop
-            stream.codec_context.thread_count = 1
-            if rotate:
-                stream.set_display_rotation(rotate)
-            for index in range(count):
-                frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
-                if times is not None:
-                    frame.pts = round(times[index] * fps)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        return path
+        return path if path.is_file() else encode_clip(path, *arguments, **options)
 
     return run
 
@@ -68,19 +26,3 @@ def manifest(shared: Path) -> dict[str, dict[str, str]]:
     """Rows of the real videos' manifest by file name."""
     with open(shared / "videos" / "MANIFEST.csv", newline="") as handle:
         return {row["file"]: row for row in csv.DictReader(handle)}
-
-
-def cut_into(source: Path, target: Path, skip: int) -> Path:
-    """Copy a file's video packets from number ``skip`` on, as a recording that begins between key frames."""
-    with av.open(str(source)) as read, av.open(str(target), "w") as write:
-        stream = read.streams.video[0]
-        copy = write.add_stream_from_template(stream)
-        for packet in _packets(read, stream, skip):
-            packet.stream = copy
-            write.mux(packet)
-    return target
-
-
-def _packets(container: av.container.InputContainer, stream: av.VideoStream, skip: int) -> Iterator[av.Packet]:
-    packets = [packet for packet in container.demux(stream) if packet.dts is not None]
-    yield from packets[skip:]

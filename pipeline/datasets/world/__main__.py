@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.datasets.world.plan import CLASSES, SIZES, PlannedVideo, world_plan
 from pipeline.datasets.world.render import World, render_frames
+from pipeline.datasets.world.script import Event
 from pipeline.datasets.world.write import encode
 from pipeline.run.files import write_bytes
 
@@ -15,26 +16,22 @@ _COLORS = ((235, 235, 235), (250, 120, 60), (70, 160, 250), (200, 90, 220), (240
 
 
 def contact_sheet(plans: list[PlannedVideo], height: int = 144, columns: int = 5, boxes: bool = False) -> np.ndarray:
-    """One row for each class, ``columns`` moments of an instance: uint8 [H, W, 3] RGB."""
+    """One row for each class, ``columns`` moments of an instance, in two halves: uint8 [H, W, 3] RGB.
+
+    Videos with few people are preferred, and no more than two rows of one video.
+    """
     rows: dict[str, np.ndarray] = {}
-    for plan in plans:
-        world = World.of(plan)
-        for event in world.script.events:
-            if event.label is None or event.label in rows:
-                continue
+    worlds = [World.of(plan) for plan in sorted(plans, key=lambda p: (p.people, p.index))]
+    for n, world in enumerate([*worlds, *worlds]):  # in the second round whatever there is
+        fresh = [e for e in world.script.events if e.label and e.label not in rows]
+        fresh = [e for e in fresh if n >= len(worlds) or _fits(world, e)]
+        for event in {e.label: e for e in fresh[: 2 if n < 12 else None]}.values():
             moments = np.rint(np.linspace(event.start + 2, event.stop - 3, columns)).astype(int)
-            pictures = list(render_frames(world, moments, height))
-            if boxes:
-                truth = world.truth(moments, height)
-                for f, box, kind in zip(truth.box_frame, truth.box, truth.box_class, strict=True):
-                    a, b = (tuple(int(v) for v in box[:2])), (tuple(int(v) for v in box[2:]))
-                    cv2.rectangle(pictures[f], a, b, _COLORS[kind], 1)
-            strip = np.concatenate(pictures, 1)
-            cv2.putText(strip, event.label.replace("_", " "), (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, height / 330,
-                        (20, 20, 20), 3, cv2.LINE_AA)  # fmt: skip
-            cv2.putText(strip, event.label.replace("_", " "), (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, height / 330,
-                        (255, 255, 255), 1, cv2.LINE_AA)  # fmt: skip
-            rows[event.label] = strip
+            strip = np.concatenate(_pictures(world, moments, height, boxes), 1)
+            for color, thickness in (((20, 20, 20), 3), ((255, 255, 255), 1)):
+                cv2.putText(strip, str(event.label).replace("_", " "), (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX,
+                            height / 330, color, thickness, cv2.LINE_AA)  # fmt: skip
+            rows[str(event.label)] = strip
         if len(rows) == len(CLASSES):
             break
     strips = [rows[label] for label in CLASSES if label in rows]
@@ -42,6 +39,26 @@ def contact_sheet(plans: list[PlannedVideo], height: int = 144, columns: int = 5
     half = len(strips) // 2
     gap = np.full((half * height, 6, 3), 255, np.uint8)
     return np.concatenate([np.concatenate(strips[:half]), gap, np.concatenate(strips[half:])], 1)
+
+
+def _fits(world: World, event: Event) -> bool:
+    """Whether the camera shows all of the actors, in one shot."""
+    truth = world.truth(np.array([event.start, event.stop - 1]))
+    width = world.plan.width
+    tracks = [world.script.people[p].track for p in event.who]
+    boxes = truth.box[np.isin(truth.box_track, tracks)]
+    one_shot = not any(event.start < shot.start < event.stop for shot in world.script.shots)
+    return one_shot and len(boxes) == 2 * len(tracks) and bool((boxes[:, 0] > 2).all() and (boxes[:, 2] < width - 2).all())
+
+
+def _pictures(world: World, frames: np.ndarray, height: int, boxes: bool) -> list[np.ndarray]:
+    pictures = list(render_frames(world, frames, height))
+    if boxes:
+        truth = world.truth(frames, height)
+        for f, box, kind in zip(truth.box_frame, truth.box, truth.box_class, strict=True):
+            x1, y1, x2, y2 = (int(v) for v in box)
+            cv2.rectangle(pictures[f], (x1, y1), (x2, y2), _COLORS[kind], 1)
+    return pictures
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ CHEST_FLOOR = 0.965
 """Where the lower edge of the chest is."""
 CHEST_INSIDE = CHEST_FLOOR - 0.6 * CHEST_SIZE[1]
 """Where hands go in it."""
-_WAVE_HZ = {"wave_slow": 0.5, "wave_fast": 1.6}
+_WAVE_HZ = {"wave_slow": 0.45, "wave_fast": 1.6}
 
 
 @dataclass
@@ -68,7 +68,7 @@ def _wave(stage: Stage, event: Event, cut: slice, u: np.ndarray) -> None:
     seconds = (event.stop - event.start) / stage.script.plan.fps
     angle = np.sin(2 * np.pi * (_WAVE_HZ[event.action] * u * seconds + event.phase))
     side = (event.side + 1) // 2
-    goal = np.stack([event.side * (0.24 + 0.13 * angle), 1.02 - 0.05 * np.abs(angle)], 1)
+    goal = np.stack([event.side * (0.25 + 0.19 * angle), 1.02 - 0.05 * np.abs(angle)], 1)
     _pull(body.hands[:, side], cut, ramp(u, 0.15), goal)
 
 
@@ -162,7 +162,7 @@ def _at_chest(stage: Stage, event: Event, cut: slice, u: np.ndarray) -> tuple[Bo
     """Step up to the chest and back; returns body, person, the side that it is on, and the hand of that side."""
     body, person = stage.bodies[event.who[0]], stage.script.people[event.who[0]]
     sign = 1.0 if stage.script.chest_x > body.x[event.start] else -1.0
-    _pull(body.x, cut, ramp(u, 0.25), np.array(stage.script.chest_x - sign * 0.26 * person.height))
+    _pull(body.x, cut, ramp(u, 0.3), np.array(stage.script.chest_x - sign * 0.26 * person.height))
     return body, person, sign, body.hands[:, int(sign > 0)]
 
 

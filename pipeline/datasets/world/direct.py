@@ -60,16 +60,17 @@ def _draft(plan: PlannedVideo, rng: np.random.Generator) -> Script:
 
 def _cast(plan: PlannedVideo, rng: np.random.Generator) -> Script:
     aspect, k = plan.width / plan.height, plan.people
-    tall = {1: (0.58, 0.70), 2: (0.56, 0.68), 3: (0.52, 0.60), 4: (0.48, 0.57)}[k]
-    centres = np.linspace(0.24, aspect - 0.24, k) if k > 1 else np.array([aspect * rng.uniform(0.42, 0.58)])
-    reach = {1: 0.22, 2: 0.18, 3: 0.14, 4: 0.12}[k]
+    tall = {1: (0.64, 0.76), 2: (0.60, 0.70), 3: (0.54, 0.62), 4: (0.48, 0.57)}[k]
+    edge = 0.24 if k < 4 else 0.2
+    centres = np.linspace(edge, aspect - edge, k) if k > 1 else np.array([aspect * rng.uniform(0.42, 0.58)])
+    reach = {1: 0.22, 2: 0.18, 3: 0.12, 4: 0.1}[k]
     lanes = rng.permutation(np.linspace(0.88, 0.94, k)) if k > 1 else np.array([0.92])
-    seat = int(rng.integers(k))
+    sitter = int(rng.integers(k))
     people = [
         Person(
             track=p, height=float(rng.uniform(*tall)), lane=float(lanes[p]),
             homes=(float(centres[p] - reach), float(centres[p] + reach)), look=int(rng.integers(2**31)),
-            phase=float(rng.random()), seat=int(rng.integers(2)) if p == seat else None,
+            phase=float(rng.random()), stools=p == sitter,
         )
         for p in range(k)
     ]  # fmt: skip
@@ -87,14 +88,14 @@ def _cast(plan: PlannedVideo, rng: np.random.Generator) -> Script:
     keeper = int(rng.integers(k))
     left = bool(rng.random() < 0.5) if 0 < keeper < k - 1 or k == 1 else keeper == k - 1
     middle = people[keeper].spot
-    chest_x = middle + (-1 if left else 1) * {1: 0.42, 2: 0.36, 3: 0.2, 4: 0.15}[k]
+    chest_x = middle + (-1 if left else 1) * {1: 0.36, 2: 0.33, 3: 0.2, 4: 0.15}[k]
     return Script(plan, people, extras, items, chest_x)
 
 
 def _bind(script: Script, slots: list[Slot], rng: np.random.Generator) -> None:
     """Walk through the slots in time, keep everyone's state, and decide what each slot becomes."""
     k = script.plan.people
-    home = [p.seat if p.seat is not None else int(rng.integers(2)) for p in script.people]
+    home = [int(h) for h in rng.integers(2, size=k)]
     agenda = [[s.what for s in slots if s.who == (p,) and s.what not in ("hide", "reach")] for p in range(k)]
     hands: list[int | None] = [None] * k
     ground: list[list[int]] = [[p] for p in range(k)]
@@ -171,7 +172,7 @@ def _choose(
             possible["raise_arms"] = "raise_arms"
             if ground:
                 possible["hold"] = "pick_up"
-            if person.seat == home and can_sit_next:
+            if person.stools and can_sit_next:
                 possible["sit"] = "sit_down"
         else:
             possible["hold"] = "put_down"
@@ -189,6 +190,4 @@ def _choose(
     wanted = agenda.pop(0) if agenda else ""
     if wanted in ("lift", "raise_arms", "sit") and "hold" in possible and (hand is not None or wanted == "lift"):
         return possible["hold"]
-    if wanted == "sit" and person.seat != home:
-        return possible["walk"]
     return str(rng.choice(sorted(set(possible.values()) - {"sit_down"})))

@@ -130,7 +130,7 @@ def _spot(a: int, b: int) -> np.ndarray:
     return np.repeat((255 * (1 - 0.42 * depth)).astype(np.uint8)[..., None], 3, 2)
 
 
-def seat(img: np.ndarray, x: float, top: float, floor: float, unit: float) -> None:
+def stool(img: np.ndarray, x: float, top: float, floor: float, unit: float) -> None:
     """A stool whose seat is at ``top``; ``unit``: pixels per picture height."""
     half, thick = 0.085 * unit, max(2, round(0.028 * unit))
     legs = [_fixed(np.array([[x + dx * half, top], [x + 1.1 * dx * half, floor]])) for dx in (-0.75, 0.75)]

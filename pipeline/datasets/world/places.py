@@ -17,13 +17,17 @@ HORIZON = 0.66
 """Where ground meets backdrop, in picture heights."""
 
 
-def panorama(place: str, rng: np.random.Generator, unit: int) -> Picture:
-    """Paint a place. ``unit``: pixels per picture height."""
+def panorama(place: str, rng: np.random.Generator, unit: int, clutter: float) -> Picture:
+    """Paint a place. ``unit``: pixels per picture height. ``clutter`` 0..1: how sharp and rich in contrast it is."""
     width, height = round((SPAN_X[1] - SPAN_X[0]) * unit), round((SPAN_Y[1] - SPAN_Y[0]) * unit)
     picture = np.zeros((height, width, 3), np.float32)
     row = _row(HORIZON, unit)
     _PAINTERS[place](picture, row, rng, unit)
     picture *= rng.uniform(0.85, 1.05)
+    if clutter < 1:  # out of focus and hazy, as behind what a camera looks at
+        soft = cv2.GaussianBlur(picture, (0, 0), 1e-3 + 0.012 * (1 - clutter) * unit)
+        haze = cv2.blur(soft, (2 * unit + 1, max(1, unit // 2)))
+        picture = (haze + (0.4 + 0.6 * clutter) * (soft - haze)).astype(np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 

@@ -89,11 +89,11 @@ SIZES: dict[str, WorldSize] = {
         "validation": SubsetSize(3, 15, 18), "testing": SubsetSize(4, 15, 18),
     }),
     "small": WorldSize(192, 144, 20, {
-        "auxiliary": SubsetSize(20, 30, 36), "training": SubsetSize(56, 15, 60),
+        "auxiliary": SubsetSize(36, 28, 34), "training": SubsetSize(56, 15, 60),
         "validation": SubsetSize(12, 15, 60), "testing": SubsetSize(36, 15, 60),
     }),
     "medium": WorldSize(224, 168, 20, {
-        "auxiliary": SubsetSize(200, 30, 36), "training": SubsetSize(560, 15, 60),
+        "auxiliary": SubsetSize(360, 28, 34), "training": SubsetSize(560, 15, 60),
         "validation": SubsetSize(120, 15, 60), "testing": SubsetSize(360, 15, 60),
     }),
 }  # fmt: skip
@@ -104,6 +104,7 @@ SIZES: dict[str, WorldSize] = {
 class Difficulty:
     """How much stands between the picture and the action. Each value 0 (none) .. 1 (a lot)."""
 
+    clutter: float
     background_motion: float
     camera_motion: float
     noise: float
@@ -119,7 +120,7 @@ class Difficulty:
         """
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"world difficulty is {value!r}; allowed are numbers from 0 (easy) to 1 (hard)")
-        return Difficulty(value, value, value, value, value)
+        return Difficulty(value, value, value, value, value, value)
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ def _plan_subset(
         # Golden-ratio steps spread the durations evenly over any run of indices; the power makes long videos rarer.
         share = (offset + i * 0.6180339887498949) % 1.0
         duration = row.shortest_s + (row.longest_s - row.shortest_s) * (share if dense else share**2.2)
-        people = 1 + int(_deal((0, 0, 1, 1, 2, 3), key, 2, i, 1)[0])
-        people = 1 + people % 2 if dense else people
+        people = 1 + int(_deal((0, 0, 0, 1, 1, 2, 3), key, 2, i, 1)[0])
+        people = 1 + (i % 3 == 2) if dense else people
         n_met = 0 if people == 1 else 1 + int(duration > 28)
         n_solo = round(duration * (0.3 if dense else _SOLO_PER_SECOND[people - 1]))
         n_met = n_met + 1 if dense and people > 1 else n_met

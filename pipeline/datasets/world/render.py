@@ -77,7 +77,7 @@ def picture_size(plan: PlannedVideo, height: int | None = None) -> tuple[int, in
 def render_frames(
     world: World, frames: np.ndarray, height: int | None = None, people: bool = True
 ) -> Iterator[np.ndarray]:
-    """Some frames of a video, in any order: uint8 [H, W, 3] RGB each. Without ``people``: only the place."""
+    """Some frames of a video, in any order: uint8 [H, W, 3] RGB each. Without ``people``: the place and its stools."""
     plan = world.plan
     width, high = picture_size(plan, height)
     looks = [draw.Look.of(p.look) for p in world.script.people]
@@ -95,7 +95,9 @@ def render_frames(
         if people and shot.cutaway:
             for p in np.argsort([e.lane for e in world.script.extras]):
                 _person(picture, world.tracks.extras[p, f], world.script.extras[p].height, extra_looks[p], view)
-        elif people:
+        if not shot.cutaway:
+            _stools(picture, world.script, view)
+        if people and not shot.cutaway:
             _stage(picture, world, int(f), view, looks, order)
         dx, dy = np.random.default_rng([plan.seed, int(f)]).integers(0, high, 2)
         grain = noise[dy : dy + high, dx : dx + width]
@@ -140,7 +142,7 @@ class _Scene:
     def of(shot: Shot, high: int, plan: PlannedVideo) -> "_Scene":
         rng = np.random.default_rng([shot.scene])
         motion = plan.difficulty.background_motion
-        picture = panorama(shot.place, rng, high)
+        picture = panorama(shot.place, rng, high, plan.difficulty.clutter)
         light = dapple(rng, high, 0.6 * motion)
         speed = (float(rng.uniform(-0.14, 0.14)), float(rng.uniform(-0.06, 0.06)))
         return _Scene(shot.place, picture, light, speed, rng.random((4, 4)), motion)
@@ -179,20 +181,24 @@ def _person(picture: np.ndarray, joints: np.ndarray, height: float, look: draw.L
     draw.figure(picture, view.at(joints), height * view.scale, look)
 
 
+def _stools(picture: np.ndarray, script: Script, view: _View) -> None:
+    for person in script.people:
+        for home in person.homes if person.stools else ():
+            top = person.lane - (HIP - SIT_DROP - 0.045) * person.height
+            x, y = view.at(np.array([home, top]))
+            draw.stool(picture, x, y, view.at(np.array([home, person.lane]))[1], view.scale)
+
+
 def _stage(
     picture: np.ndarray, world: World, f: int, view: _View, looks: list[draw.Look], order: np.ndarray
 ) -> None:
-    """Shadows, stools, people from back to front with their things, chest in front."""
+    """Shadows, people from back to front with their things, chest in front."""
     script, tracks = world.script, world.tracks
     places = view.at(tracks.items[:, f])
     for p in order:
         person = script.people[p]
-        x = float(tracks.joints[p, f, 4:6, 0].mean())
-        floor = view.at(np.array([x, person.lane]))
+        floor = view.at(np.array([tracks.joints[p, f, 4:6, 0].mean(), person.lane]))
         draw.shadow(picture, floor[0], floor[1], 0.17 * person.height * view.scale)
-        if person.seat is not None:
-            top = view.at(np.array([person.homes[person.seat], person.lane - (HIP - SIT_DROP - 0.045) * person.height]))
-            draw.seat(picture, top[0], top[1], floor[1], view.scale)
     chest = view.at(np.array([script.chest_x, CHEST_FLOOR]))
     draw.shadow(picture, chest[0], chest[1], 0.12 * view.scale)
     draw.chest_back(picture, chest[0], chest[1], view.scale, float(tracks.lid[f]))

@@ -149,7 +149,7 @@ def _suited(script: Script, kind: str) -> list[int]:
     """Who should rather do this: the one with the stool sits, the others walk, those with ball or box lift."""
     people = range(script.plan.people)
     if kind in ("sit", "walk"):
-        return [p for p in people if (script.people[p].seat is not None) == (kind == "sit")]
+        return [p for p in people if script.people[p].stools == (kind == "sit")]
     if kind == "lift":
         return [p for p in people if script.items[p].kind in ("ball", "box")]
     return []

@@ -9,7 +9,7 @@ from pipeline.datasets.world.plan import PlannedVideo
 class Person:
     """One figure. Lengths in picture heights, ``x`` to the right and ``lane`` (where the feet are) downwards.
 
-    ``homes``: the two places between which walks go. ``seat``: the home that has a stool.
+    ``homes``: the two places between which walks go. ``stools``: there is one at either home.
     """
 
     track: int
@@ -18,7 +18,7 @@ class Person:
     homes: tuple[float, float]
     look: int
     phase: float
-    seat: int | None = None
+    stools: bool = False
 
     @property
     def spot(self) -> float:

@@ -41,7 +41,11 @@ def encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int, fp
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.thread_count = threads
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            stream.options = {"preset": "veryfast", "crf": "23", "g": str(round(GOP_S * fps)), "threads": str(threads)}
+            stream.options = {
+                "preset": "veryfast", "crf": "23", "g": str(round(GOP_S * fps)), "threads": str(threads),
+                # x264's macroblock tree gives other bytes from one run to the next, even with one thread.
+                "mbtree": "0",
+            }  # fmt: skip
             for n, picture in enumerate(frames):
                 planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
                 frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")

@@ -1,0 +1,66 @@
+"""Detectors: pictures to boxes with classes and scores, and the feature maps that regions are cut from.
+
+Contract, held by ``tests/models/detectors/test_contract.py`` for every entry of the table: a :class:`Detector`. Boxes are
+(x1, y1, x2, y2) in pixels of the pictures that were given, whatever size the network looks at; classes are 0-based, in
+the order the detector was built with, without a background class. What is found in one picture does not depend on the
+others of the batch (in evaluation mode).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from models import tables
+
+
+class Boxes(NamedTuple):
+    """Boxes of one picture: ``boxes`` [N, 4] float, px, and ``labels`` [N] int64."""
+
+    boxes: Tensor
+    labels: Tensor
+
+
+class Detections(NamedTuple):
+    """What was found in one picture, best first: ``boxes`` [N, 4], px, ``labels`` [N] int64, ``scores`` [N], 0 to 1."""
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+class FeatureMap(NamedTuple):
+    """Features ``[B, C, h, w]`` of a layer; ``scale`` is cells per pixel of the picture, as (vertical, horizontal)."""
+
+    values: Tensor
+    scale: tuple[float, float]
+
+
+class Detector(Protocol):
+    """What every entry of :data:`DETECTORS` is, besides an ``nn.Module``. Pictures are uint8 RGB ``[3, H, W]``."""
+
+    def loss(self, pictures: Sequence[Tensor], truth: Sequence[Boxes]) -> Mapping[str, Tensor]:
+        """Named scalars to train on; ``"total"`` is their sum. The module is in training mode, sizes may differ."""
+        ...
+
+    def detect(self, pictures: Sequence[Tensor]) -> list[Detections]:
+        """Find; the module is in evaluation mode, sizes may differ."""
+        ...
+
+    def feature_maps(self, pictures: Tensor) -> Mapping[str, FeatureMap]:
+        """Feature maps by layer name of pictures ``[B, 3, H, W]``, for :func:`models.roi.roi_features`."""
+        ...
+
+
+DETECTORS: dict[str, str] = {
+    "fcos_resnet18_fpn": "models.detectors.fcos:fcos_resnet18_fpn",
+}
+
+
+def build_detector(name: str, **options: Any) -> Any:
+    """Build the detector ``name`` of :data:`DETECTORS`, with fresh weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: unknown name or option; the message lists the allowed ones.
+    """
+    return tables.build(DETECTORS, "detector", name, options)

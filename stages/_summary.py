@@ -1,0 +1,109 @@
+"""What a run did, cost and learned, read from the files that its stages left: for the report."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.report import plots
+from pipeline.report.page import StageRow
+from pipeline.report.tables import Score
+from pipeline.run.files import read_json
+from stages import _outputs
+
+
+def stage_metrics(root: Path) -> list[dict[str, Any]]:
+    """The metrics files of all stages in the graph's order, this one's left out."""
+    order = ["ingest", "frames", "pretrain", "lofi", "features", "head", "evaluate"]
+    found = [read_json(path) for path in sorted((root / _outputs.METRICS).glob("*.json"))]
+    chosen = [m for m in found if m["stage"].partition("@")[0] in order]
+    return sorted(chosen, key=lambda m: (order.index(m["stage"].partition("@")[0]), m["stage"]))
+
+
+def stage_row(metrics: Mapping[str, Any]) -> StageRow:
+    """One line of the report's table of stages."""
+    videos = metrics.get("videos", {})
+    return StageRow(
+        metrics["stage"],
+        metrics["cost"]["wall_s"],
+        metrics["cost"]["process_cpu_s"],
+        not metrics["executed"],
+        videos.get("done"),
+        videos.get("failed"),
+        metrics["mlflow_run_id"],
+    )
+
+
+def cost(facts: Mapping[str, str], metrics: Sequence[Mapping[str, Any]], scores: Sequence[Score]) -> dict[str, Any]:
+    """CPU seconds of each stage's process; ``complete`` says whether every stage did all of its work in this run."""
+    stages = {
+        m["stage"]: {
+            "cpu_s": round(m["cost"]["process_cpu_s"], 1),
+            "wall_s": round(m["cost"]["wall_s"], 1),
+            "complete": bool(m["executed"]) and not m.get("videos", {}).get("reused"),
+        }
+        for m in metrics
+    }
+    total = sum(stage["cpu_s"] for stage in stages.values())
+    return {
+        "command": "make repro",
+        "machine": facts["machine"],
+        "commit": facts["commit"],
+        "complete": all(stage["complete"] for stage in stages.values()),
+        "stages": stages,
+        "cpu_s": round(total, 1),
+        "minutes_on_two_cores": round(total / 120, 2),
+        "average_mAP": {score.name: [score.average.value, score.average.low, score.average.high] for score in scores},
+    }
+
+
+def curves(root: Path) -> list[plots.Plot]:
+    """Training curves of every training stage that left a history."""
+    folder = root / "data" / "checkpoints" / "history"
+    drawn = []
+    for title, y_label, key, files in (
+        ("Action classification pre-training", "loss", "total", {"acp": "pretrain/acp.json"}),
+        (
+            "LoFi end to end",
+            "loss",
+            "total",
+            {"end to end": "lofi/end_to_end.json", "head warm-up": "lofi/head_warm_up.json"},
+        ),
+        (
+            "Head at full fidelity",
+            "proposal mAP on validation",
+            "proposal_mAP",
+            {v: f"head-{v}/gtad.json" for v in _outputs.ENCODER_VARIANTS},
+        ),
+    ):
+        lines = {
+            name: {int(row["step"]): float(row[key]) for row in read_json(folder / file) if key in row}
+            for name, file in files.items()
+            if (folder / file).is_file()
+        }
+        if any(lines.values()):
+            drawn.append(plots.training_curves(lines, title, y_label))
+    return drawn
+
+
+def commit(root: Path) -> str:
+    """The commit that is checked out, and whether the code differs from it."""
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    changed = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(root),
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            "pipeline",
+            "stages",
+            "models",
+            "params.yaml",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    return f"{done.stdout.strip() or 'unknown'}{' with changes' if changed.stdout.strip() else ''}"

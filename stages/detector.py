@@ -1,0 +1,196 @@
+"""detector: train a detector of people and objects on the data set's boxes.
+
+In: frames, and the ``truth`` artifacts of the subsets training and validation. A set without boxes takes pictures of the
+procedural world instead, drawn on the spot. Out: the detector, and the training's history. Metric: AP50 on validation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.datasets.schema import Dataset
+from pipeline.run import kinds
+from pipeline.run.params import Section
+from pipeline.run.runner import main
+from pipeline.run.stage import Context, DatasetStage
+from stages import _boxes, _detector, _outputs, _training
+
+LEAST_SIDE = 1.0
+"""px; true boxes that are smaller in the pictures are not learned."""
+
+
+class Detector(Section):
+    """Section ``detector`` of params.yaml."""
+
+    network: _detector.Network
+    training: _training.Optimisation
+    validation_pictures: int = Field(200, ge=1, description="pictures of the subset validation, evenly spread")
+    world_videos: int = Field(24, ge=1, description="videos of the world that a set without boxes learns from")
+    world_fps: float = Field(1.0, gt=0, le=20, description="pictures per second of these")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures with boxes: ``picture(i)`` is uint8 [h, w, 3], ``boxes[i]`` [N, 4] in its pixels, ``labels[i]`` [N]."""
+
+    picture: Callable[[int], np.ndarray]
+    boxes: list[np.ndarray]
+    labels: list[np.ndarray]
+    classes: tuple[str, ...]
+
+
+def inputs(context: Context) -> Sequence[Path]:
+    """Everything that is read."""
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    videos = [*dataset.subset("training"), *dataset.subset("validation")]
+    frames, truths = context.root / _outputs.FRAMES, context.root / _outputs.VIDEOS
+    files = [path for v in videos for path in (frames / f"{v.file_stem}.h5", truths / f"{v.file_stem}.truth.h5")]
+    return [context.root / _outputs.DATASET_FILE, *(path for path in files if path.is_file())]
+
+
+def of_set(root: Path, subset: str) -> Examples | None:
+    """All stored pictures of a subset's videos with boxes; None if there are none."""
+    from pipeline.datasets.snippets import FrameStore
+
+    videos = Dataset.load(root / _outputs.DATASET_FILE).subset(subset)
+    store = FrameStore.of_folder(root / _outputs.FRAMES, [v.id for v in videos])
+    where: list[tuple[str, int]] = []
+    boxes, labels, classes = [], [], ()
+    for video in videos:
+        if video.id not in store:
+            continue
+        pts = store.pts(video.id)
+        true = _boxes.read_true_boxes(root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
+        if true is None:
+            continue
+        with kinds.FRAMES.open(root / _outputs.FRAMES / f"{video.file_stem}.h5") as reader:
+            scale = np.array([reader.attributes["width"] / video.width, reader.attributes["height"] / video.height] * 2)
+        _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts))
+        where += [(video.id, row) for row in range(len(pts))]
+        classes = true.classes
+    if not where:
+        return None
+    return Examples(lambda i: store.pictures(where[i][0], np.array(where[i][1])), boxes, labels, classes)
+
+
+def of_world(subset: str, videos: int, fps: float, short_side: int) -> Examples:
+    """Pictures of the small procedural world, rendered without a codec."""
+    from pipeline.datasets.world import BOX_CLASSES, render_arrays, world_plan
+
+    pictures: list[np.ndarray] = []
+    boxes, labels = [], []
+    for plan in [p for p in world_plan("small", 0) if p.subset == subset][:videos]:
+        drawn, truth = render_arrays(plan, fps, short_side)
+        pictures += list(drawn)
+        _append(boxes, labels, truth.box_frame, truth.box.astype(np.float64), truth.box_class, len(drawn))
+    return Examples(pictures.__getitem__, boxes, labels, BOX_CLASSES)
+
+
+def _append(
+    boxes: list[np.ndarray], labels: list[np.ndarray], picture: np.ndarray, box: np.ndarray, label: np.ndarray, n: int
+) -> None:
+    """Add a video's boxes, those of each of its ``n`` pictures apart."""
+    large = ((box[:, 2:] - box[:, :2]) >= LEAST_SIDE).all(axis=1)
+    picture, box, label = picture[large], box[large], label[large]
+    edges = np.searchsorted(picture, np.arange(1, n))
+    boxes += np.split(box, edges)
+    labels += np.split(label.astype(np.int64), edges)
+
+
+def train(context: Context) -> Mapping[str, float]:
+    """Train on random pictures, mirrored half of the time; keep the weights of the best validation."""
+    import torch
+    from torch import Tensor
+
+    from models.detectors import Boxes
+    from models.norm import train_mode
+    from pipeline.evaluation.detection import BoxTable, mean_ap
+    from pipeline.training.device import device
+    from pipeline.training.sampler import batch_indices, step_rng
+
+    params: Detector = context.params
+    options = params.training
+    learn, held_out = of_set(context.root, "training"), of_set(context.root, "validation")
+    own_boxes = learn is not None and held_out is not None
+    if learn is None or held_out is None:
+        context.progress.say("the data set has no boxes for training and validation: learning from the world's")
+        size = (params.world_fps, params.network.short_side)
+        learn = of_world("training", params.world_videos, *size)
+        held_out = of_world("validation", max(1, params.world_videos // 4), *size)
+    spec = _detector.DetectorSpec(network=params.network, classes=learn.classes, own_boxes=own_boxes)
+
+    _training.prepare(options)
+    model = _detector.build(spec).to(device())
+    train_mode(model, "running")
+
+    def tensor(picture: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+
+    def batches(step: int) -> tuple[list[Tensor], list[Boxes]]:
+        rng = step_rng(options.seed, step)
+        pictures, truth = [], []
+        for i in batch_indices(options.seed, step, options.batch, len(learn.boxes), "wrap"):
+            picture, boxes = learn.picture(i), learn.boxes[i]
+            if rng.random() < 0.5:
+                width = picture.shape[1]
+                picture = picture[:, ::-1]
+                boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+            pictures.append(tensor(picture))
+            truth.append(Boxes(torch.from_numpy(boxes).float(), torch.from_numpy(learn.labels[i])))
+        return pictures, truth
+
+    def loss(model: Any, batch: tuple[list[Tensor], list[Boxes]], _generator: torch.Generator) -> Mapping[str, Tensor]:
+        result: Mapping[str, Tensor] = model.loss(*batch)
+        return result
+
+    chosen = np.unique(np.linspace(0, len(held_out.boxes) - 1, params.validation_pictures).astype(np.int64))
+
+    def ap50(model: Any) -> dict[str, float]:
+        truth, found = [], []
+        for start in range(0, len(chosen), options.batch):
+            part = chosen[start : start + options.batch]
+            for i, one in zip(
+                part, model.detect([tensor(held_out.picture(i)).to(device()) for i in part]), strict=True
+            ):
+                boxes, labels, scores = (value.cpu().numpy() for value in one)
+                found.append(BoxTable.of(np.zeros(len(boxes)), labels, boxes, scores))
+                truth.append(BoxTable.of(np.zeros(len(held_out.boxes[i])), held_out.labels[i], held_out.boxes[i]))
+        person, objects = (
+            mean_ap(truth, found, labels, resamples=0).value for labels in ([0], range(1, len(spec.classes)))
+        )
+        # A class that is not there cannot be found; a metric is a number.
+        values = {"AP50_person": person, "AP50_objects": objects}
+        present = {name: value for name, value in values.items() if np.isfinite(value)}
+        return {**present, "AP50": sum(present.values()) / max(1, len(present))}
+
+    result = _training.fit(context, options, model, loss, batches, name="detector", validate=ap50, metric="AP50")
+    _detector.save(context.result / "detector", model, spec)
+    best = next(row for row in result.history if row["step"] == result.best_step)
+    scores = {f"validation_{name}": value for name, value in best.items() if name.startswith("AP50")}
+    # Of the world's pictures they say nothing about this data set.
+    return {
+        **(scores if own_boxes else {}),
+        "own_boxes": float(own_boxes),
+        "pictures": float(len(learn.boxes)),
+        "boxes": float(sum(map(len, learn.boxes))),
+        "best_step": float(result.best_step),
+    }
+
+
+STAGE = DatasetStage(
+    name="detector",
+    section=Detector,
+    reads=(kinds.FRAMES, kinds.TRUTH),
+    needs="gpu",
+    code=lambda params, _root, _variant: [_detector.table_entry(params.network)],
+    inputs=inputs,
+    run=train,
+    outs={"detector": _outputs.DETECTOR, "history": "data/checkpoints/history/detector"},
+)
+
+if __name__ == "__main__":
+    main("detector")

@@ -1,0 +1,119 @@
+"""track: link detections to tubes, within shots.
+
+In: detections and shots. Out: one ``tracks`` artifact per video: the detections that belong to a tube, with its number.
+Where the data set has boxes of its own, IDF1 and MOTA of people on the test split at the pictures that were searched. A
+tube ends at a cut, so there the same person after a cut is another one.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.datasets.schema import Dataset
+from pipeline.run import kinds
+from pipeline.run.params import Section
+from pipeline.run.runner import main
+from pipeline.run.stage import Context, Unit, VideoStage
+from stages import _boxes, _outputs
+
+
+class Track(Section):
+    """Section ``track`` of params.yaml."""
+
+    begin_score: float = Field(gt=0, le=1, description="least score of a detection that begins a tube")
+    continue_score: float = Field(gt=0, le=1, description="least score of one that continues a tube")
+    min_similarity: float = Field(ge=-1, le=1, description="least generalised IoU with the expected box")
+    max_gap_s: float = Field(gt=0, description="a tube that was not seen for longer has ended")
+    min_length: int = Field(2, ge=1, description="tubes of fewer detections are dropped")
+    smoothing: float = Field(0.5, ge=0, lt=1, description="share of the old velocity in the new one")
+    resamples: int = Field(1000, ge=100, description="bootstrap resamples of the test videos")
+    seed: int = Field(0, ge=0)
+
+
+def units(context: Context) -> Sequence[Unit]:
+    """One unit per searched video; its shots must be there."""
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    found = {video: context.root / _outputs.DETECTIONS / f"{video.file_stem}.h5" for video in dataset}
+    return [
+        Unit(video.id, video.file_stem, (path, context.root / _outputs.SHOTS / path.name))
+        for video, path in found.items()
+        if path.is_file()
+    ]
+
+
+def track(unit: Unit, params: Track, folder: Path) -> Mapping[str, Any]:
+    """Link the detections of one video."""
+    from pipeline.video.tracks import link
+
+    detections, shots = unit.inputs
+    with kinds.DETECTIONS.open(detections) as reader:
+        given, attributes = {name: reader[name] for name in kinds.DETECTIONS.arrays}, reader.attributes
+    tubes = link(
+        given["t"],
+        given["box"],
+        given["label"],
+        given["score"],
+        kinds.SHOTS.read(shots)["t_start"],
+        begin_score=params.begin_score,
+        continue_score=params.continue_score,
+        min_similarity=params.min_similarity,
+        max_gap_s=params.max_gap_s,
+        min_length=params.min_length,
+        smoothing=params.smoothing,
+    )
+    kept = tubes >= 0
+    rows = {name: values if name == "pts" else values[kept] for name, values in given.items()}
+    kinds.TRACKS.write(folder / "unit.h5", {**rows, "track": tubes[kept]}, attributes)
+    return {"tracks": int(tubes.max(initial=-1)) + 1, "boxes": int(kept.sum())}
+
+
+def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """Count; score the people of the test videos whose boxes are known."""
+    import numpy as np
+
+    from pipeline.evaluation.tracking import TrackTable, count_tracks, total, track_intervals
+
+    params: Track = context.params
+    metrics = {
+        "tracks": float(sum(record["tracks"] for record in records.values())),
+        "boxes": float(sum(record["boxes"] for record in records.values())),
+    }
+    counts = []
+    for video in Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing"):
+        if video.id not in records:
+            continue
+        with kinds.TRACKS.open(folder / f"{video.file_stem}.h5") as reader:
+            given, classes = {name: reader[name] for name in kinds.TRACKS.arrays}, reader.attributes["classes"]
+        true = _boxes.read_true_boxes(context.root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", given["pts"])
+        if true is None or true.classes != tuple(classes.split(",")):
+            continue
+        ours, theirs = true.label == 0, given["label"] == 0
+        counts.append(
+            count_tracks(
+                TrackTable(true.picture[ours], true.track[ours], true.box[ours]),
+                TrackTable(given["picture"][theirs], given["track"][theirs], given["box"][theirs]),
+            )
+        )
+    if not counts or not total(counts).true:
+        return metrics
+    for name, interval in zip(("IDF1", "MOTA"), track_intervals(counts, params.resamples, params.seed), strict=True):
+        values = {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        metrics |= {key: value for key, value in values.items() if np.isfinite(value)}
+    return {**metrics, "switches": float(total(counts).switches), "test_videos": float(len(counts))}
+
+
+STAGE = VideoStage(
+    name="track",
+    section=Track,
+    reads=(kinds.DETECTIONS, kinds.SHOTS, kinds.TRUTH),
+    writes=(kinds.TRACKS,),
+    out=_outputs.TRACKS,
+    units=units,
+    process=track,
+    finish=finish,
+)
+
+if __name__ == "__main__":
+    main("track")

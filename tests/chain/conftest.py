@@ -1,0 +1,105 @@
+"""A checkout of its own with the tiny data set, in which the real chain runs through the real dvc."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.run.launch import merge
+
+BIN = Path(sys.executable).parent
+
+
+class Project:
+    """A scratch checkout; ``root`` is its folder."""
+
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root = root
+        # Nothing of the machine's state: an empty home, our interpreter's tools first.
+        self.environment = {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.org",
+        }
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout; its output is in the error when it fails."""
+        done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        assert not check or done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command as leader of its own process group, output thrown away."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def params(self, change: Callable[[dict], None]) -> None:
+        """Edit params.yaml."""
+        path = self.root / "params.yaml"
+        raw = yaml.safe_load(path.read_text())
+        change(raw)
+        path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+    def digests(self) -> dict[str, str]:
+        """Digest of every artifact, checkpoint and prediction."""
+        files = [
+            p
+            for folder in ("artifacts", "checkpoints", "predictions")
+            for p in (self.root / "data" / folder).rglob("*")
+        ]
+        return {
+            p.relative_to(self.root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+            if p.is_file() and p.name != ".gitignore"
+        }
+
+
+@pytest.fixture
+def make_project(root: Path, tmp_path: Path) -> Callable[[str], Project]:
+    """Makes scratch checkouts of the working tree, with data set and recipe ``tiny`` in params.yaml."""
+
+    def make(name: str) -> Project:
+        folder, home = tmp_path / name, tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        listed = subprocess.run(
+            ["git", "-C", str(root), "ls-files", "-co", "--exclude-standard"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for file in listed.stdout.splitlines():
+            if (root / file).is_file() and file != "dvc.lock":
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / file, folder / file)
+        raw = yaml.safe_load((root / "params.yaml").read_text())
+        raw = merge(raw, yaml.safe_load((root / "recipes" / "tiny.yaml").read_text()))
+        raw["ingest"]["dataset"] = "tiny"
+        raw["run"]["tracking"] = False
+        (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        (folder / "data" / "raw" / "tiny").mkdir(parents=True)
+        (folder / "data" / "raw" / "tiny" / ".gitkeep").touch()
+        project = Project(folder, home)
+        project.run("git", "init", "-q")
+        project.run("git", "add", "-A")
+        project.run("git", "commit", "-qm", "scratch")
+        return project
+
+    return make

@@ -1,0 +1,117 @@
+"""Shots: times on our clock, odd inputs, the procedural world and real edited films."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.world.plan import world_plan
+from pipeline.datasets.world.write import write_video
+from pipeline.evaluation.shot_boundaries import count_cuts, cuts_of, total
+from pipeline.run.kinds import TRUTH
+from pipeline.video.decode import Frame, VideoError, decode
+from pipeline.video.shots import DETECTORS, Shots, find_shots
+from tests.video.clips import Encode
+
+
+def picture(shot: int, shift: int = 0) -> np.ndarray:
+    """A texture of its own for every shot, moved by some pixels."""
+    texture = np.random.default_rng(shot).integers(0, 255, (9, 30, 3), dtype=np.uint8)
+    return np.ascontiguousarray(texture.repeat(8, axis=0).repeat(8, axis=1)[:, shift : shift + 96])
+
+
+def film(lengths: list[int], times: list[float] | None = None) -> Iterator[Frame]:
+    """Shots of ``lengths`` frames at 25 fps, or at ``times``."""
+    pictures = [picture(shot, index % 100) for shot, length in enumerate(lengths) for index in range(length)]
+    for index, content in enumerate(pictures):
+        yield Frame(times[index] if times else index / 25, content)
+
+
+def check_tiles(shots: Shots, end: float) -> None:
+    assert shots.t_start[0] == 0
+    assert shots.t_end[-1] == pytest.approx(end)
+    assert (shots.t_start[1:] == shots.t_end[:-1]).all()
+    assert (shots.t_end > shots.t_start).all()
+    assert shots.score[0] == 0
+    assert len(shots.t_start) == len(shots.t_end) == len(shots.score)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_cuts_are_the_first_frames_of_new_shots(detector: str) -> None:
+    shots = find_shots(film([40, 30, 50]), detector=detector)
+    assert shots.t_start.tolist() == [0, 40 / 25, 70 / 25]
+    assert (shots.score[1:] > 11).all()
+    check_tiles(shots, 120 / 25)
+
+
+def test_times_are_those_of_the_frames_at_a_variable_rate() -> None:
+    times = np.cumsum(np.random.default_rng(0).choice([0.02, 0.04, 0.4], 60))
+    times = (times - times[0]).tolist()
+    shots = find_shots(film([25, 35], times), duration_s=times[-1] + 1)
+    assert shots.t_start.tolist() == [0, times[25]]
+    check_tiles(shots, times[-1] + 1)
+
+
+def test_a_moving_camera_is_a_cut_to_the_fixed_threshold_only() -> None:
+    fast = [Frame(index / 25, picture(0, 12 * (index % 12))) for index in range(12)]
+    assert len(find_shots(fast, detector="content", min_shot_s=0).t_start) > 1
+    assert len(find_shots(fast, detector="adaptive", min_shot_s=0).t_start) == 1
+
+
+def test_of_cuts_too_close_the_stronger_stays() -> None:
+    flash = [Frame(index / 25, picture(0)) for index in range(40)]
+    flash[20] = Frame(20 / 25, 255 - picture(0) // 4)
+    flash[21:] = [Frame(frame.pts_s, picture(1)) for frame in flash[21:]]
+    assert len(find_shots(flash, detector="content", min_shot_s=0).t_start) == 3
+    shots = find_shots(flash, detector="content", min_shot_s=0.3)
+    assert len(shots.t_start) == 2
+    check_tiles(shots, 40 / 25)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_very_short_videos_are_one_shot(detector: str, count: int) -> None:
+    shots = find_shots(film([count]), detector=detector)
+    check_tiles(shots, count / 25) if count > 1 else None
+    assert shots.t_start.tolist() == [0]
+
+
+def test_no_frame_and_no_such_detector_are_refused() -> None:
+    with pytest.raises(ValueError, match="no frame"):
+        find_shots([])
+    with pytest.raises(ValueError, match="'magic'; allowed are adaptive, content"):
+        find_shots(film([5]), detector="magic")
+
+
+def test_a_damaged_file_is_named(encode: Encode, tmp_path: Path) -> None:
+    whole = encode("whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VideoError, match=r"cut\.mkv"):
+        find_shots(decode(tmp_path / "cut.mkv", short_side=32))
+
+
+def test_the_cuts_of_the_world_are_found(tmp_path: Path) -> None:
+    counts = []
+    for plan in [plan for plan in world_plan("tiny", seed=3) if plan.subset == "testing"]:
+        write_video(plan, tmp_path / "v.mp4", tmp_path / "v.truth.h5")
+        true = cuts_of(TRUTH.read(tmp_path / "v.truth.h5")["shot_start"])
+        found = cuts_of(find_shots(decode(tmp_path / "v.mp4", short_side=72)).t_start)
+        counts.append(count_cuts(true, found, tolerance_s=0.001))
+    assert total(counts).true >= 4
+    assert total(counts).f1 >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "cuts"),
+    [
+        ("bikes.mp4", [1.20, 3.04, 5.48, 7.48, 9.68]),
+        ("chaplin.mp4", []),
+        ("fades.mp4", []),
+        ("goldeneye_vfr_drop3.mp4", [3.754, 8.759]),
+        ("nasa_13013.mp4", [8.08]),  # of the first of two default streams; the manifest's 8.008 s is the other's
+    ],
+)
+def test_the_cuts_of_real_films(shared: Path, name: str, cuts: list[float]) -> None:
+    shots = find_shots(decode(shared / "videos" / "cuts" / name, short_side=72))
+    assert cuts_of(shots.t_start).tolist() == pytest.approx(cuts, abs=0.001)
