@@ -1,4 +1,4 @@
-"""The commands: ``python -m pipeline run | predict | evaluate | clean``. Heavy imports happen inside the command."""
+"""The commands: ``python -m pipeline run | predict | evaluate | bench | clean``. Heavy imports happen inside the command."""
 
 import argparse
 import json
@@ -66,6 +66,16 @@ def _predict(options: argparse.Namespace) -> int:
     return predict(Path.cwd(), options.videos, options.out, options.checkpoint)
 
 
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="world, evaluation, sgalign; default: all")
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from pipeline.bench import bench
+
+    return bench(Path.cwd(), options.names)
+
+
 def _clean_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
@@ -80,11 +90,13 @@ HELP = {
     "run": "run the graph, or what of it is out of date",
     "predict": "localise actions in your own videos",
     "evaluate": "score a predictions file against a ground truth",
+    "bench": "measure speed and write reports/bench/*.json",
     "clean": "remove results from the work store that no current output uses",
 }
 COMMANDS = {
     "run": (_run_arguments, _run),
     "predict": (_predict_arguments, _predict),
     "evaluate": (evaluation_command.add_arguments, _evaluate),
+    "bench": (_bench_arguments, _bench),
     "clean": (_clean_arguments, _clean),
 }

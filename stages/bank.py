@@ -1,8 +1,8 @@
 """bank: the long-term feature bank of every video (Wu et al., CVPR 2019; thesis, chapter 7).
 
 In: frames, tracks, and the encoder after ``pretrain``. Out: one ``bank`` artifact per video: for each second, a row for
-each person and object that is tracked there, with the region's feature. The encoder sees the snippet around the middle
-of the second, its last feature map is averaged over time, and the region is aligned and maximised.
+each person and object that is tracked in its middle, with the region's feature. The encoder sees the snippet around that
+instant, its last feature map is averaged over time, and the region is aligned and maximised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,8 @@ def units(context: Context) -> Sequence[Unit]:
 def rows_of(tracks: Mapping[str, np.ndarray], duration_s: float) -> dict[str, np.ndarray]:
     """What the bank holds besides features: arrays ``t``, ``track``, ``label``, ``box``, ``score`` by row.
 
-    A track has a row in a second when it was seen in it, or before and after it.
+    The instants are the middles of whole seconds; a track has a row for each from its first box to its last, so that no
+    region lies beyond a cut.
     """
     from pipeline.video.tracks import box_at
 
@@ -61,7 +62,7 @@ def rows_of(tracks: Mapping[str, np.ndarray], duration_s: float) -> dict[str, np
     for number in np.unique(tracks["track"]):
         mine = tracks["track"] == number
         t, box = tracks["t"][mine], tracks["box"][mine].astype(np.float64)
-        for when in instants[(instants > t[0] - STEP_S / 2) & (instants < t[-1] + STEP_S / 2)]:
+        for when in instants[(instants >= t[0]) & (instants <= t[-1])]:
             nearest = int(np.abs(t - when).argmin())
             rows.append((when, number, tracks["label"][mine][0], box_at(t, box, when), tracks["score"][mine][nearest]))
     rows.sort(key=lambda row: row[:2])

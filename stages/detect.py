@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.datasets.schema import Dataset
@@ -46,7 +47,6 @@ def units(context: Context) -> Sequence[Unit]:
 
 def detect(unit: Unit, params: Detect, folder: Path) -> Mapping[str, Any]:
     """Search the pictures of one video."""
-    import numpy as np
     import torch
 
     from pipeline.datasets.snippets import FrameStore, frame_indices
@@ -101,8 +101,6 @@ def _loaded(folder: Path, _changed: int, params: Detect) -> tuple[Any, _detector
 
 def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Count; score the test videos whose boxes are known (one that failed has found none)."""
-    import numpy as np
-
     from pipeline.evaluation.detection import BoxTable, mean_ap
 
     params: Detect = context.params
@@ -113,11 +111,11 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     spec = _detector.load_spec(context.root / _outputs.DETECTOR)
     truth, found = [], []
     for video in Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing"):
-        if not spec.own_boxes or video.id not in records:
-            continue
-        given = kinds.DETECTIONS.read(folder / f"{video.file_stem}.h5")
+        given = _nothing_found(video.duration_s, params.fps)
+        if video.id in records:
+            given = kinds.DETECTIONS.read(folder / f"{video.file_stem}.h5")
         true = _boxes.read_true_boxes(context.root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", given["pts"])
-        if true is None:
+        if true is None or not spec.own_boxes:
             continue
         index = np.array([spec.classes.index(name) for name in true.classes])
         truth.append(BoxTable.of(true.picture, index[true.label], true.box))
@@ -136,6 +134,10 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
                 f"AP50_{name}_high": interval.high,
             }
     return {**metrics, "test_videos": float(len(truth))}
+
+
+def _nothing_found(duration_s: float, fps: float) -> dict[str, Any]:
+    return {"pts": np.arange(0.0, duration_s, 1 / fps), "picture": [], "label": [], "box": [], "score": []}
 
 
 def _entries(_params: Any, root: Path, _variant: str) -> Sequence[str]:

@@ -4,8 +4,7 @@ In: frames, and the ``truth`` artifacts of the subsets training and validation. 
 procedural world instead, drawn on the spot. Out: the detector, and the training's history. Metric: AP50 on validation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,7 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from stages import _boxes, _detector, _outputs, _training
-
-LEAST_SIDE = 1.0
-"""px; true boxes that are smaller in the pictures are not learned."""
+from stages import _detector, _examples, _outputs, _training
 
 
 class Detector(Section):
@@ -33,16 +29,6 @@ class Detector(Section):
     world_fps: float = Field(1.0, gt=0, le=20, description="pictures per second of these")
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Pictures with boxes: ``picture(i)`` is uint8 [h, w, 3], ``boxes[i]`` [N, 4] in its pixels, ``labels[i]`` [N]."""
-
-    picture: Callable[[int], np.ndarray]
-    boxes: list[np.ndarray]
-    labels: list[np.ndarray]
-    classes: tuple[str, ...]
-
-
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
@@ -50,55 +36,6 @@ def inputs(context: Context) -> Sequence[Path]:
     frames, truths = context.root / _outputs.FRAMES, context.root / _outputs.VIDEOS
     files = [path for v in videos for path in (frames / f"{v.file_stem}.h5", truths / f"{v.file_stem}.truth.h5")]
     return [context.root / _outputs.DATASET_FILE, *(path for path in files if path.is_file())]
-
-
-def of_set(root: Path, subset: str) -> Examples | None:
-    """All stored pictures of a subset's videos with boxes; None if there are none."""
-    from pipeline.datasets.snippets import FrameStore
-
-    videos = Dataset.load(root / _outputs.DATASET_FILE).subset(subset)
-    store = FrameStore.of_folder(root / _outputs.FRAMES, [v.id for v in videos])
-    where: list[tuple[str, int]] = []
-    boxes, labels, classes = [], [], ()
-    for video in videos:
-        if video.id not in store:
-            continue
-        pts = store.pts(video.id)
-        true = _boxes.read_true_boxes(root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
-        if true is None:
-            continue
-        with kinds.FRAMES.open(root / _outputs.FRAMES / f"{video.file_stem}.h5") as reader:
-            scale = np.array([reader.attributes["width"] / video.width, reader.attributes["height"] / video.height] * 2)
-        _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts))
-        where += [(video.id, row) for row in range(len(pts))]
-        classes = true.classes
-    if not where:
-        return None
-    return Examples(lambda i: store.pictures(where[i][0], np.array(where[i][1])), boxes, labels, classes)
-
-
-def of_world(subset: str, videos: int, fps: float, short_side: int) -> Examples:
-    """Pictures of the small procedural world, rendered without a codec."""
-    from pipeline.datasets.world import BOX_CLASSES, render_arrays, world_plan
-
-    pictures: list[np.ndarray] = []
-    boxes, labels = [], []
-    for plan in [p for p in world_plan("small", 0) if p.subset == subset][:videos]:
-        drawn, truth = render_arrays(plan, fps, short_side)
-        pictures += list(drawn)
-        _append(boxes, labels, truth.box_frame, truth.box.astype(np.float64), truth.box_class, len(drawn))
-    return Examples(pictures.__getitem__, boxes, labels, BOX_CLASSES)
-
-
-def _append(
-    boxes: list[np.ndarray], labels: list[np.ndarray], picture: np.ndarray, box: np.ndarray, label: np.ndarray, n: int
-) -> None:
-    """Add a video's boxes, those of each of its ``n`` pictures apart."""
-    large = ((box[:, 2:] - box[:, :2]) >= LEAST_SIDE).all(axis=1)
-    picture, box, label = picture[large], box[large], label[large]
-    edges = np.searchsorted(picture, np.arange(1, n))
-    boxes += np.split(box, edges)
-    labels += np.split(label.astype(np.int64), edges)
 
 
 def train(context: Context) -> Mapping[str, float]:
@@ -114,13 +51,13 @@ def train(context: Context) -> Mapping[str, float]:
 
     params: Detector = context.params
     options = params.training
-    learn, held_out = of_set(context.root, "training"), of_set(context.root, "validation")
+    learn, held_out = _examples.of_set(context.root, "training"), _examples.of_set(context.root, "validation")
     own_boxes = learn is not None and held_out is not None
     if learn is None or held_out is None:
         context.progress.say("the data set has no boxes for training and validation: learning from the world's")
         size = (params.world_fps, params.network.short_side)
-        learn = of_world("training", params.world_videos, *size)
-        held_out = of_world("validation", max(1, params.world_videos // 4), *size)
+        learn = _examples.of_world("training", params.world_videos, *size)
+        held_out = _examples.of_world("validation", max(1, params.world_videos // 4), *size)
     spec = _detector.DetectorSpec(network=params.network, classes=learn.classes, own_boxes=own_boxes)
 
     _training.prepare(options)

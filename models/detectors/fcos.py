@@ -24,6 +24,10 @@ from models.encoders.tsm import TSMResNet, tsm_resnet18
 LONGEST = 4096
 """px; the longer side of a picture is never scaled beyond this."""
 
+START_SIDE = 4.0
+"""Distance from a position to each side of its box before training, in strides. torchvision starts at 0, where the head's
+last ReLU passes no gradient; from random weights it may then never learn a box."""
+
 
 class PyramidBackbone(nn.Module):
     """A ResNet's stages from level ``levels[0]`` to ``levels[-1]`` (stride 2 ** level) with an FPN on top.
@@ -89,6 +93,8 @@ class FCOSDetector(nn.Module):
         if channels < 32 or channels % 32:
             raise ValueError(f"channels is {channels}; it must be a multiple of 32")
         levels = range(first_level, last_level + 1)
+        head = FCOSHead(channels, 1, classes, head_convs)
+        nn.init.constant_(head.regression_head.bbox_reg.bias, START_SIDE)
         self.network = FCOS(
             PyramidBackbone(tsm_resnet18(base_width, shift_div=0), levels, channels),
             num_classes=classes,
@@ -97,7 +103,7 @@ class FCOSDetector(nn.Module):
             image_mean=MEAN,
             image_std=STD,
             anchor_generator=AnchorGenerator(tuple((2**level,) for level in levels), ((1.0,),) * len(levels)),
-            head=FCOSHead(channels, 1, classes, head_convs),
+            head=head,
             score_thresh=min_score,
             nms_thresh=0.5,
             detections_per_img=max_boxes,

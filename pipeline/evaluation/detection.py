@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.evaluation.bootstrap import Interval, draw_videos, percentile_interval, weighted_ap
 from pipeline.evaluation.segments import FloatArray
@@ -34,7 +34,7 @@ class BoxTable:
     score: FloatArray
 
     @staticmethod
-    def of(picture: Sequence[int], label: Sequence[int], box: Sequence[Sequence[float]], score: Sequence[float] | None = None) -> "BoxTable":
+    def of(picture: ArrayLike, label: ArrayLike, box: ArrayLike, score: ArrayLike | None = None) -> "BoxTable":
         """From anything that numpy takes; without ``score`` all are 1.
 
         Raises:
@@ -44,7 +44,7 @@ class BoxTable:
             np.asarray(picture, np.int64),
             np.asarray(label, np.int64),
             np.asarray(box, np.float64).reshape(-1, 4),
-            np.ones(len(picture)) if score is None else np.asarray(score, np.float64),
+            np.ones(np.shape(picture)) if score is None else np.asarray(score, np.float64),
         )
         if len({len(table.picture), len(table.label), len(table.box), len(table.score)}) != 1:
             raise ValueError(
@@ -72,8 +72,9 @@ def box_iou(a: FloatArray, b: FloatArray) -> FloatArray:
     sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
     shared = sides.prod(axis=-1)
     areas = [np.clip(x[..., 2:] - x[..., :2], 0, None).prod(axis=-1) for x in (a, b)]
-    union: FloatArray = areas[0] + areas[1] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    union = areas[0] + areas[1] - shared
+    iou: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def match(truth: Sequence[BoxTable], found: Sequence[BoxTable], label: int, iou: float = 0.5) -> Matches:

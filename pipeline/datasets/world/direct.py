@@ -88,7 +88,7 @@ def _cast(plan: PlannedVideo, rng: np.random.Generator) -> Script:
     keeper = int(rng.integers(k))
     left = bool(rng.random() < 0.5) if 0 < keeper < k - 1 or k == 1 else keeper == k - 1
     middle = people[keeper].spot
-    chest_x = middle + (-1 if left else 1) * {1: 0.36, 2: 0.33, 3: 0.2, 4: 0.15}[k]
+    chest_x = middle + (-1 if left else 1) * {1: 0.31, 2: 0.28, 3: 0.2, 4: 0.15}[k]
     return Script(plan, people, extras, items, chest_x)
 
 

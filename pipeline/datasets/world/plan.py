@@ -89,7 +89,7 @@ SIZES: dict[str, WorldSize] = {
         "validation": SubsetSize(3, 15, 18), "testing": SubsetSize(4, 15, 18),
     }),
     "small": WorldSize(192, 144, 20, {
-        "auxiliary": SubsetSize(36, 28, 34), "training": SubsetSize(56, 15, 60),
+        "auxiliary": SubsetSize(90, 28, 34), "training": SubsetSize(56, 15, 60),
         "validation": SubsetSize(12, 15, 60), "testing": SubsetSize(36, 15, 60),
     }),
     "medium": WorldSize(224, 168, 20, {

@@ -1,0 +1,131 @@
+"""Benchmarks: ``python -m pipeline bench [NAME...]`` writes ``reports/bench/<name>.json``. A door, like the cli.
+
+CPU seconds of one thread; each figure is the median of several runs, and ratios are of runs that alternate.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.run.files import write_json
+
+Figures = dict[str, Any]
+
+
+def bench(root: Path, names: Sequence[str]) -> int:
+    """Run the named benchmarks (all without names) and write one JSON each.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise ValueError(f"there is no benchmark {unknown[0]!r}; benchmarks: {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        figures = {"command": f"python -m pipeline bench {name}", **_where(root), **BENCHMARKS[name]()}
+        write_json(root / "reports" / "bench" / f"{name}.json", figures)
+        print(f"{name}: {json.dumps(figures)}")
+    return 0
+
+
+def world() -> Figures:
+    """Rendering and H.264 encoding of the procedural world: seconds of video per CPU second (asked: 10)."""
+    from pipeline.datasets.world import world_plan, write_video
+
+    rows = {}
+    with tempfile.TemporaryDirectory() as temp:
+        for size in ("tiny", "small", "medium"):
+            plans = [p for p in world_plan(size, seed=1) if p.subset == "testing"][:4]
+            rates = [
+                plan.duration_s / _cpu(lambda plan=plan: write_video(plan, Path(temp) / "v.mp4", Path(temp) / "t.h5"))  # type: ignore[misc]
+                for plan in plans
+            ]
+            rows[size] = {"times_real_time_per_core": round(statistics.median(rates), 1), "videos": len(plans)}
+    return {"sizes": rows}
+
+
+def evaluation() -> Figures:
+    """The ActivityNet rule on 45,000 predictions (asked: under a second) and soft-NMS on 5,050 proposals."""
+    import numpy as np
+
+    from pipeline.evaluation.activitynet import evaluate
+    from pipeline.evaluation.segments import GroundTruth, Predictions
+    from pipeline.evaluation.soft_nms import soft_nms
+
+    rng = np.random.default_rng(0)
+    videos = [f"v{i}" for i in range(4728)]
+    start = rng.uniform(0, 100, 7293)
+    truth = GroundTruth.from_rows(
+        videos, [(videos[i % 4728], f"c{i % 200}", s, s + 20.0) for i, s in enumerate(start.tolist())]
+    )
+    chosen = rng.integers(0, 7293, 45000)
+    rows = [
+        (videos[i % 4728], f"c{i % 200}", float(start[i] + shift), float(start[i] + shift + 20), float(score))
+        for i, shift, score in zip(chosen.tolist(), rng.normal(0, 5, 45000), rng.random(45000), strict=True)
+    ]
+    predictions = Predictions.from_rows(rows)
+    ends = np.sort(rng.random((5050, 2)), axis=1)
+    scores = rng.random(5050)
+    return {
+        "activitynet_45000_predictions_cpu_s": round(_median(lambda: evaluate(truth, predictions)), 4),
+        "soft_nms_5050_proposals_top_100_cpu_ms": round(1000 * _median(lambda: soft_nms(ends, scores, top_k=100)), 2),
+    }
+
+
+def sgalign() -> Figures:
+    """SGAlign with its 1x1 convolution, plain against fused: forward and backward, L = 100, one video, one thread."""
+    import torch
+
+    from models.heads.sgalign import SGAlign
+    from pipeline.training.device import set_threads
+
+    set_threads(1)
+    rows: Figures = {}
+    modules = {form: SGAlign(256, 512, 32, 4, "fixed", form) for form in ("plain", "fused")}  # type: ignore[arg-type]
+    modules["plain"].load_state_dict(modules["fused"].state_dict())
+    features = torch.randn(2, 1, 256, 100)
+
+    def step(form: str) -> None:
+        modules[form](features[0], features[1], 100).square().mean().backward()
+
+    for form in ("fused", "plain"):  # the peak of a process only rises: the smaller first
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step(form)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        rows[form] = {"cpu_s": round(_median(lambda form=form: step(form), 3), 4), "peak_memory_grew_MiB": round(grown)}  # type: ignore[misc]
+    rows["speed_up"] = round(rows["plain"]["cpu_s"] / rows["fused"]["cpu_s"], 1)
+    with torch.no_grad():
+        plain, fused = (modules[form](features[0], features[1], 100) for form in ("plain", "fused"))
+        rows["relative_difference"] = float((plain - fused).norm() / plain.norm())
+    return rows
+
+
+BENCHMARKS: dict[str, Callable[[], Figures]] = {"world": world, "evaluation": evaluation, "sgalign": sgalign}
+
+
+def _cpu(action: Callable[[], Any]) -> float:
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def _median(action: Callable[[], Any], runs: int = 5) -> float:
+    action()
+    return statistics.median(_cpu(action) for _ in range(runs))
+
+
+def _where(root: Path) -> Figures:
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "commit": done.stdout.strip() or "unknown",
+        "machine": f"{os.cpu_count()} x {platform.machine()}",
+        "date": time.strftime("%Y-%m-%d"),
+    }

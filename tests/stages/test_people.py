@@ -1,0 +1,165 @@
+"""detector, detect, track and bank, run for real on seven tiny videos: what they write agrees with the truth."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.datasets.schema import Dataset, Video
+from pipeline.datasets.world import world_plan, write_video
+from pipeline.run import kinds
+from pipeline.run.files import read_json
+from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
+from pipeline.run.progress import StageProgress
+from pipeline.run.runner import run_stage
+from pipeline.run.stage import find_stage, section_models
+from stages import _boxes, _encoder, _outputs
+
+OVERRIDES = {
+    "run": {"executor": "inline", "tracking": False},
+    "frames": {"short_side": 72},
+    "detector": {
+        "network": {"name": "fcos_resnet18_fpn", "short_side": 72, "base_width": 16, "first_level": 2, "last_level": 4,
+                    "channels": 32, "head_convs": 1},
+        "training": {"steps": 90, "batch": 8, "optimizer": "adamw", "lr": 0.003, "schedule": "one_cycle",
+                     "clip_norm": 10.0, "validate_every": 45, "threads": 1},
+        "validation_pictures": 40, "world_videos": 4,
+    },
+    "track": {"begin_score": 0.5, "continue_score": 0.4},
+    "bank": {"short_side": 64, "chunk": 4},
+}  # fmt: skip
+SPEC = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=1.0, height=48, width=64)
+
+
+class Project:
+    """A folder with links to the code, an ingested data set of a few videos, and shots as the truth has them."""
+
+    def __init__(self, folder: Path, root: Path, subsets: dict[str, int]) -> None:
+        self.root = folder
+        self.metrics: dict[str, dict[str, float]] = {}
+        for name in ("pipeline", "stages", "models"):
+            (folder / name).symlink_to(root / name)
+        raw = read_params(root / PARAMS_FILE)
+        for name, values in OVERRIDES.items():
+            raw[name] = raw[name] | values
+        self.sections: dict[str, Section] = check_params(raw, section_models(), PARAMS_FILE)
+        videos = folder / _outputs.VIDEOS
+        made: list[Video] = []
+        for plan in (p for p in world_plan("tiny", 0) if p.index < subsets.get(p.subset, 0)):
+            made.append(write_video(plan, videos / f"{plan.id}.mp4", videos / f"{plan.id}.truth.h5"))
+            starts = kinds.TRUTH.read(videos / f"{plan.id}.truth.h5")["shot_start"]
+            ends = np.append(starts[1:], made[-1].duration_s)
+            shots = {"t_start": starts, "t_end": ends, "score": np.zeros(len(starts))}
+            kinds.SHOTS.write(folder / _outputs.SHOTS / f"{plan.id}.h5", shots, {"detector": "truth"})
+        Dataset("tiny", (), tuple(made)).save(folder / _outputs.DATASET_FILE)
+        torch.manual_seed(0)
+        _encoder.save(folder / _outputs.ENCODERS.format(variant="acp"), _encoder.build(SPEC), SPEC)
+
+    def run(self, name: str) -> dict[str, float]:
+        """Run one stage in this process; its metrics."""
+        with StageProgress(name, self.root / "status.json") as progress:
+            run_stage(find_stage(name), "", self.sections, self.root, progress)
+        metrics: dict[str, float] = read_json(self.root / "reports" / "metrics" / f"{name}.json")["metrics"]
+        return metrics
+
+    def read(self, kind: str, out: str) -> dict[str, np.ndarray]:
+        """The artifact of the test video."""
+        return kinds.ALL[kind].read(self.root / out / "world-testing-0000.h5")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
+    threads = torch.get_num_threads()
+    made = Project(tmp_path_factory.mktemp("people"), root, {"training": 4, "validation": 1, "testing": 2})
+    made.metrics |= {name: made.run(name) for name in ("frames", "detector", "detect", "track", "bank")}
+    torch.set_num_threads(threads)
+    return made
+
+
+def test_people_are_found_and_followed(project: Project) -> None:
+    detector, detect, track = (project.metrics[name] for name in ("detector", "detect", "track"))
+    assert detector["own_boxes"] == 1
+    assert detect["AP50_person"] > 0.5
+    assert 0 < detect["AP50_person_low"] <= detect["AP50_person_high"] <= 1
+    assert {f"AP50/{name}" for name in ("person", "chest")} <= set(detect)
+    assert track["IDF1"] > 0.4
+    assert track["IDF1_low"] <= track["IDF1"] <= track["IDF1_high"] <= 1
+
+
+def test_detections_have_their_time_and_lie_in_the_picture(project: Project) -> None:
+    found = project.read("detections", _outputs.DETECTIONS)
+    assert np.allclose(np.diff(found["pts"]), 1 / 3, atol=0.06)
+    assert (found["t"] == found["pts"][found["picture"]]).all()
+    assert (np.diff(found["picture"]) >= 0).all()
+    assert (found["box"] >= 0).all()
+    assert (found["box"] <= [112, 84, 112, 84]).all()
+    assert found["box"][:, 3].max() > 74, "in source pixels, not in those of the stored pictures"
+
+
+def test_tubes_are_detections_and_stay_within_shots(project: Project) -> None:
+    found, tracks = project.read("detections", _outputs.DETECTIONS), project.read("tracks", _outputs.TRACKS)
+    boxes = {(t, *box) for t, box in zip(found["t"], map(tuple, found["box"]), strict=True)}
+    assert all((t, *box) in boxes for t, box in zip(tracks["t"], map(tuple, tracks["box"]), strict=True))
+    shot = np.searchsorted(project.read("shots", _outputs.SHOTS)["t_start"], tracks["t"], side="right")
+    assert shot.max() > 1
+    for number in np.unique(tracks["track"]):
+        mine = tracks["track"] == number
+        assert mine.sum() >= 2
+        assert (np.diff(tracks["t"][mine]) > 0).all()
+        assert len(np.unique(shot[mine])) == len(np.unique(tracks["label"][mine])) == 1
+
+
+def test_bank_has_a_row_per_second_of_each_track(project: Project) -> None:
+    tracks, bank = project.read("tracks", _outputs.TRACKS), project.read("bank", _outputs.BANK)
+    assert len(bank["t"])
+    assert (np.diff(bank["t"]) >= 0).all()
+    assert bank["feature"].shape == (len(bank["t"]), 64)
+    assert np.isfinite(bank["feature"]).all()
+    assert (bank["feature"].std(axis=0) > 0).any()
+    for number in np.unique(tracks["track"]):
+        t = tracks["t"][tracks["track"] == number]
+        instants = np.arange(0.5, 60)
+        expected = instants[(instants >= t[0]) & (instants <= t[-1])]
+        assert bank["t"][bank["track"] == number].tolist() == expected.tolist()
+
+
+def test_a_set_without_boxes_learns_from_the_world_and_reports_no_ap(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path, root, {"testing": 1})
+    training = project.sections["detector"].training.model_copy(update={"steps": 2, "validate_every": 0})
+    project.sections["detector"] = project.sections["detector"].model_copy(update={"training": training})
+    project.run("frames")
+    metrics = project.run("detector")
+    assert metrics["own_boxes"] == 0
+    assert metrics["pictures"] > 50
+    assert not any("AP50" in name for name in metrics)
+    metrics = project.run("detect")
+    assert not any("AP50" in name for name in metrics)
+    # Hardly trained, it finds little or nothing: what follows must bear that.
+    assert project.run("track")["videos"] == project.run("bank")["videos"] == 1
+
+
+def test_true_boxes_are_those_of_the_nearest_source_frame(tmp_path: Path) -> None:
+    path = tmp_path / "v.truth.h5"
+    write: Callable[..., None] = kinds.TRUTH.write
+    box = np.arange(20, dtype=np.float32).reshape(5, 4)
+    arrays = {
+        "pts": np.array([0.0, 0.1, 0.2, 0.3]), "labels": np.zeros((4, 1), np.uint8),
+        "box_frame": np.array([0, 0, 2, 3, 3], np.int32), "box": box, "box_class": np.array([0, 1, 0, 0, 1], np.int16),
+        "box_track": np.array([5, 9, 5, 5, 9], np.int32), "shot_start": np.array([0.0, 0.3]),
+    }  # fmt: skip
+    write(path, arrays, {"box_classes": "person,ball", "label_classes": "a"})
+    true = _boxes.read_true_boxes(path, np.array([0.04, 0.12, 0.21, 0.9]))
+    assert true is not None
+    assert true.picture.tolist() == [0, 0, 2, 3, 3]
+    assert (true.box == box).all()
+    assert true.classes == ("person", "ball")
+    assert true.track[0] == true.track[2] != true.track[3], "the same person after a cut is another tube"
+    assert len(set(true.track[[0, 1, 3, 4]])) == 4
+    empty = arrays | {name: arrays[name][:0] for name in ("box_frame", "box", "box_class", "box_track")}
+    write(path, empty, {"box_classes": "", "label_classes": "a"})
+    assert _boxes.read_true_boxes(path, np.zeros(1)) is None
+    assert _boxes.read_true_boxes(tmp_path / "none.h5", np.zeros(1)) is None
