@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,11 @@ def shared() -> Path:
     if not (folder / "videos" / "MANIFEST.csv").is_file():
         pytest.skip(f"needs the real videos and annotations in {folder}, which is absent")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def keep_denormals() -> Iterator[None]:
+    """A stage that runs in this process flushes denormal numbers, which hypothesis does not forgive later tests."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)

@@ -1,6 +1,6 @@
 """detector, detect, track and bank, run for real on seven tiny videos: what they write agrees with the truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +69,20 @@ class Project:
         return kinds.ALL[kind].read(self.root / out / "world-testing-0000.h5")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_before() -> Iterator[None]:
+    """Stages set up their process: threads, deterministic algorithms, denormal numbers. Other tests share it here."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
-    threads = torch.get_num_threads()
     made = Project(tmp_path_factory.mktemp("people"), root, {"training": 4, "validation": 1, "testing": 2})
     made.metrics |= {name: made.run(name) for name in ("frames", "detector", "detect", "track", "bank")}
-    torch.set_num_threads(threads)
     return made
 
 
