@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from conftest import Project
+
+from tests.chain.project import Project
 
 pytestmark = pytest.mark.slow
 

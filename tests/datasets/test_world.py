@@ -90,7 +90,7 @@ def test_scripts_keep_their_promises(small_worlds: list[World]) -> None:
             assert 0 <= event.start < event.stop <= plan.n_frames
             busy[list(event.who), event.start : event.stop] += 1
         assert busy.max() == 1, "nobody does two things at once"
-        overlaps += int((busy.sum(0) > 1).any())
+        overlaps += int((busy.sum(0) > 1).any() and not plan.dense)
         assert all(1.5 <= (e.stop - e.start) / plan.fps <= 6 for e in events)
         hides = [e for e in events if e.action == "hide"]
         reaches = [e for e in events if e.action == "reach"]
@@ -104,7 +104,8 @@ def test_scripts_keep_their_promises(small_worlds: list[World]) -> None:
                 assert not busy[:, shot.start : after.start].any(), "people act while they are not in the picture"
         for item, seen in zip(world.tracks.items, world.tracks.seen, strict=True):
             assert np.isfinite(item[seen]).all()
-    assert overlaps > len(small_worlds) / 2
+    # The auxiliary subset is for classification: mostly one person after the other.
+    assert overlaps > sum(not w.plan.dense for w in small_worlds) / 2
     assert {w.plan.place for w in small_worlds} == set(PLACES)
     assert {PEOPLE[w.plan.people - 1] for w in small_worlds} == set(PEOPLE)
 
