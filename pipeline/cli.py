@@ -1,10 +1,11 @@
-"""The commands: ``python -m pipeline run | predict | evaluate | bench | clean``. Heavy imports happen inside the command."""
+"""The commands, ``python -m pipeline COMMAND``: those of ``COMMANDS`` below. Heavy imports happen inside the command."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pipeline.evaluation import command as evaluation_command
 
@@ -35,9 +36,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run.launch import launch
+    from pipeline.run.launch import Request, launch
 
-    return launch(Path.cwd(), options.dataset, options.recipe, options.set, options.target, options.here)
+    workspace: Literal["here", "auto"] = "here" if options.here else "auto"
+    request = Request(options.dataset, options.recipe, tuple(options.set), options.target, workspace)
+    return launch(Path.cwd(), request)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -86,10 +89,23 @@ def _clean(options: argparse.Namespace) -> int:
     return clean(Path.cwd(), options.dry_run)
 
 
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="two MLflow run ids, or their beginnings; none: list them"
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pipeline.compare import compare
+
+    return compare(Path.cwd(), options.runs)
+
+
 HELP = {
     "run": "run the graph, or what of it is out of date",
     "predict": "localise actions in your own videos",
     "evaluate": "score a predictions file against a ground truth",
+    "compare": "print what two runs had different and what it did",
     "bench": "measure speed and write reports/bench/*.json",
     "clean": "remove results from the work store that no current output uses",
 }
@@ -97,6 +113,7 @@ COMMANDS = {
     "run": (_run_arguments, _run),
     "predict": (_predict_arguments, _predict),
     "evaluate": (evaluation_command.add_arguments, _evaluate),
+    "compare": (_compare_arguments, _compare),
     "bench": (_bench_arguments, _bench),
     "clean": (_clean_arguments, _clean),
 }

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.datasets.schema import file_stem
 from pipeline.report.timeline import IndexEntry, index_page, timeline_page
-from pipeline.run import kinds
 from pipeline.run.files import write_json, write_text
 from pipeline.run.stage import Unit
 from pipeline.video.decode import VideoError, scan
+from pipeline.video.thumbnails import thumbnails
 from stages import _encoder, _gtad, _outputs, features, frames
 
-THUMBNAILS = 12
+THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
 HEADS_BY_MERIT = _outputs.ENCODER_VARIANTS
 
 
@@ -134,16 +132,12 @@ def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float
         frames.decode(unit, model.frames, Path(temp))
         artifact = Path(temp) / "unit.h5"
         encoded, _, _ = features.encode_video(artifact, model.folder, features.Features(snippets=model.snippets))
-        with kinds.FRAMES.open(artifact) as reader:
-            pts = reader["pts"]
-            rows = np.unique(np.linspace(0, len(pts) - 1, THUMBNAILS).round().astype(int))
-            pictures = [(float(pts[row]), bytes(reader.rows("jpeg", slice(row, row + 1))[0])) for row in rows]
     import torch
 
     channels = torch.from_numpy(encoded).T.contiguous().to(device())
     gtad, classifier = model.gtad.to(device()), model.classifier.to(device())
     found = _gtad.localise(gtad, classifier, model.spec, model.classes, _gtad.Postprocess(), channels, duration_s)
-    return found, duration_s, pictures
+    return found, duration_s, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
 
 
 def named_files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:

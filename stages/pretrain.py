@@ -2,16 +2,17 @@
 
 In: frames, and the segments of subset ``pretrain.subset``. A clip is one snippet within an action instance; its label is
 the instance's. Out: the encoder after ACP (``acp``), the same encoder before it (``untrained``), and the training's history.
-With a set of its own as ``auxiliary`` this is the paper's ACP; on the target's segments (``training``) it is ACP+.
+With a set of its own as ``auxiliary`` this is the paper's ACP; on the target's segments (``training``), which a data set
+without auxiliary videos falls back to, it is ACP+.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from pipeline.datasets.schema import Dataset
+from pipeline.datasets.schema import SUBSETS, Dataset, Segment
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
@@ -53,10 +54,21 @@ def pretrain(context: Context) -> Mapping[str, float]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     store = FrameStore.of_folder(context.root / _outputs.FRAMES, [v.id for v in dataset])
     index = {label: i for i, label in enumerate(dataset.classes)}
-    items = [(v.id, s) for v in dataset.subset(params.subset) if v.id in store for s in v.segments]
-    held_out = [(v.id, s) for v in dataset.subset("validation") if v.id in store for s in v.segments]
+
+    def clips_of(subset: str) -> list[tuple[str, Segment]]:
+        return [(v.id, s) for v in dataset.subset(subset) if v.id in store for s in v.segments]
+
+    items, held_out = clips_of(params.subset), clips_of("validation")
+    if not items and params.subset == "auxiliary":
+        context.progress.say(
+            "the data set has no auxiliary segments: pre-training on the training ones, the paper's ACP+"
+        )
+        items = clips_of("training")
     if not items or not held_out:
-        raise StageError(f"no segments in subset {params.subset!r} or 'validation' to pre-train on")
+        have = ", ".join(f"{len(clips_of(name))} in {name}" for name in SUBSETS)
+        raise StageError(
+            f"data set {dataset.name}: pre-training needs segments in training and validation; there are {have}"
+        )
 
     _training.prepare(options)
     encoder = _encoder.build(spec)
@@ -67,7 +79,7 @@ def pretrain(context: Context) -> Mapping[str, float]:
     model = nn.ModuleDict({"encoder": encoder, "head": head}).to(device())
     train_mode(model, "running")
 
-    def clip(item: tuple[str, Any], rng: np.random.Generator | None) -> Tensor:
+    def clip(item: tuple[str, Segment], rng: np.random.Generator | None) -> Tensor:
         id_, segment = item
         pts = store.pts(id_)
         center = segment_clip_center(segment, spec.window_s, rng)

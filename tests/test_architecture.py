@@ -14,7 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("pipeline", "stages", "models")
 
 # Commands: they bring everything together, and nothing but another door imports them.
-DOORS = ("pipeline.cli", "pipeline.__main__", "pipeline.predict", "pipeline.bench", "pipeline.flow")
+DOORS = (
+    "pipeline.cli",
+    "pipeline.__main__",
+    "pipeline.predict",
+    "pipeline.bench",
+    "pipeline.compare",
+    "pipeline.flow",
+    "pipeline.ui",
+)
 
 # Who may import whom inside the project (each may import itself). Doors may import anything.
 MAY_IMPORT = {

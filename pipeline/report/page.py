@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.report.blocks import Measure, Section
 from pipeline.report.html import render
-from pipeline.report.plots import Plot
 from pipeline.report.tables import HEADLINE_TIOUS, Difference, Score, bounds
 
 
@@ -34,35 +34,36 @@ class FailureRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the page shows; what is empty leaves its section out, apart from the failures, which say "none"."""
+    """Everything the page shows; what is empty leaves its section out, apart from the failures, which say "none".
+
+    ``facts`` are short figures under the headline table (videos, instances, protocol, commit, hardware), ``measures`` the
+    other figures with intervals beside it, and ``parameters`` section -> name -> value. ``tracking`` is the address of
+    the MLflow server that the run ids are linked to; the page needs it for nothing else.
+    """
 
     title: str
     subtitle: str = ""
     notes: Sequence[str] = ()
     scores: Sequence[Score] = ()
+    measures: Sequence[Measure] = ()
     differences: Sequence[Difference] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    plots: Sequence[Plot] = ()
-    class_ap: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
     stages: Sequence[StageRow] = ()
     failures: Sequence[FailureRow] = ()
+    warnings: Sequence[str] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     run_id: str | None = None
+    tracking: str = ""
 
 
 def report_page(report: Report) -> str:
-    """Render the report.
-
-    ``facts`` are short figures under the headline table (videos, instances, protocol, commit, hardware), ``class_ap``
-    maps encoder -> class -> AP averaged over tIoU, 0..1, and ``parameters`` section -> name -> value.
-    """
-    labels = sorted({label for per_class in report.class_ap.values() for label in per_class})
+    """Render the report."""
     return render(
         "report.html.j2",
         report=report,
         tious=HEADLINE_TIOUS,
         bounds=bounds,
-        labels=labels,
         scale=_scale(report.scores),
         total_seconds=_total(stage.seconds for stage in report.stages if not stage.cached),
         total_cpu_seconds=_total(stage.cpu_seconds for stage in report.stages if not stage.cached),

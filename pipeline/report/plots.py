@@ -27,6 +27,10 @@ _INK: Mapping[Theme, tuple[str, str, str]] = {
 }
 
 
+Draw = Callable[[Axes, tuple[str, ...], str], None]
+DrawFigure = Callable[[Figure, tuple[str, ...], str], None]
+
+
 @dataclass(frozen=True)
 class Plot:
     """One plot with its heading, what it shows in a sentence, and its two pictures."""
@@ -58,7 +62,7 @@ def average_map_bars(scores: Sequence[Score], title: str = "Average mAP") -> Plo
         axes.grid(axis="x")
 
     caption = "mAP averaged over tIoU 0.50 to 0.95; the line is the 95 % interval over resampled videos."
-    return _both(title, caption, draw, height=0.75 + 0.5 * max(len(scores), 1))
+    return draw_plot(title, caption, draw, height=0.75 + 0.5 * max(len(scores), 1))
 
 
 def map_against_tiou(scores: Sequence[Score], title: str = "mAP against tIoU") -> Plot:
@@ -74,9 +78,9 @@ def map_against_tiou(scores: Sequence[Score], title: str = "mAP against tIoU") -
         axes.set_ylabel("mAP, %")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
-        _legend(axes)
+        legend(axes)
 
-    return _both(title, "How fast each encoder loses ground as segments must fit more exactly.", draw)
+    return draw_plot(title, "How fast each encoder loses ground as segments must fit more exactly.", draw)
 
 
 def training_curves(
@@ -94,28 +98,33 @@ def training_curves(
         axes.set_ylabel(y_label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
-        _legend(axes)
+        legend(axes)
 
-    return _both(title, caption, draw)
+    return draw_plot(title, caption, draw)
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes, **options: Any) -> None:
+    """A plain legend, if there is anything to name."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best", frameon=False, handlelength=1.4)
+        axes.legend(**{"loc": "best", "frameon": False, "handlelength": 1.4, **options})
 
 
-def _both(title: str, caption: str, draw: Callable[[Axes, tuple[str, ...], str], None], height: float = 3.0) -> Plot:
-    return Plot(title, caption, _png(draw, "light", height), _png(draw, "dark", height))
+def draw_plot(title: str, caption: str, draw: Draw, height: float = 3.0, width: float = 6.0) -> Plot:
+    """Draw twice, in light and in dark. ``draw`` gets the axes, the series' colours and the ink; sizes in inches."""
+    return draw_figure(title, caption, lambda figure, colours, ink: draw(figure.add_subplot(), colours, ink), height, width)
 
 
-def _png(draw: Callable[[Axes, tuple[str, ...], str], None], theme: Theme, height: float) -> bytes:
+def draw_figure(title: str, caption: str, draw: DrawFigure, height: float, width: float = 6.0) -> Plot:
+    """As :func:`draw_plot`, for more than one pair of axes: ``draw`` gets the figure."""
+    return Plot(title, caption, _png(draw, "light", height, width), _png(draw, "dark", height, width))
+
+
+def _png(draw: DrawFigure, theme: Theme, height: float, width: float) -> bytes:
     paper, ink, faint = _INK[theme]
     with matplotlib.rc_context(_style(paper, ink, faint)):
-        figure = Figure(figsize=(6.0, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set_axisbelow(True)
-        draw(axes, SERIES[theme], ink)
+        draw(figure, SERIES[theme], ink)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -131,6 +140,7 @@ def _style(paper: str, ink: str, faint: str) -> Any:
         "savefig.dpi": "figure",
         "figure.facecolor": paper,
         "axes.facecolor": paper,
+        "axes.axisbelow": True,
         "savefig.facecolor": paper,
         "text.color": ink,
         "axes.labelcolor": ink,

@@ -16,7 +16,10 @@ _TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 @dataclass(frozen=True)
 class Bar:
-    """A segment on the page: place and width in percent of the axis, the row inside its lane, strength 0..1."""
+    """A segment on the page: place and width in percent of the axis, the row inside its lane, strength 0..1.
+
+    ``verdict``: what is known about a prediction, such as ``true positive`` or the kind of its error; "" where nothing is.
+    """
 
     label: str
     t_start: float
@@ -26,6 +29,7 @@ class Bar:
     row: int
     score: float | None = None
     strength: float = 1.0
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ class Lane:
     found: tuple[Bar, ...]
     truth_rows: int
     found_rows: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """Thumbnails, time axis and lanes of one video; the part that a timeline's page and the report share."""
+
+    name: str
+    duration_s: float
+    strip: tuple[Mapping[str, Any], ...]
+    ticks: tuple[Mapping[str, float], ...]
+    lanes: tuple[Lane, ...]
 
 
 @dataclass(frozen=True)
@@ -72,17 +87,10 @@ def timeline_page(
     Raises:
         ValueError: the duration is not positive, or a thumbnail is neither JPEG nor PNG.
     """
-    if not duration_s > 0:
-        raise ValueError(f"video {video_id!r}: duration_s is {duration_s}, expected more than 0")
     ranked = sorted(predictions, key=lambda p: -float(p["score"]))
-    lanes = build_lanes(duration_s, ranked[:MOST_BARS], ground_truth or ())
     return render(
         "timeline.html.j2",
-        video_id=video_id,
-        duration_s=duration_s,
-        thumbnails=_strip(duration_s, thumbnails),
-        lanes=lanes,
-        ticks=_ticks(duration_s),
+        board=build_board(video_id, duration_s, thumbnails, ranked[:MOST_BARS], ground_truth or ()),
         n_predictions=len(ranked),
         n_drawn=min(len(ranked), MOST_BARS),
         n_truths=None if ground_truth is None else len(ground_truth),
@@ -102,6 +110,25 @@ def index_page(entries: Sequence[IndexEntry], title: str = "Predictions", notes:
         entries=[entry for entry in entries if entry.error is None],
         failures=[entry for entry in entries if entry.error is not None],
         notes=list(notes),
+    )
+
+
+def build_board(
+    name: str,
+    duration_s: float,
+    thumbnails: Sequence[tuple[float, bytes]],
+    predictions: Sequence[Mapping[str, Any]],
+    ground_truth: Sequence[Mapping[str, Any]],
+) -> Board:
+    """Lay out one video; arguments and errors as :func:`timeline_page`. A prediction may have a ``verdict``."""
+    if not duration_s > 0:
+        raise ValueError(f"video {name!r}: duration_s is {duration_s}, expected more than 0")
+    return Board(
+        name,
+        duration_s,
+        tuple(_strip(duration_s, thumbnails)),
+        tuple(_ticks(duration_s)),
+        tuple(build_lanes(duration_s, predictions, ground_truth)),
     )
 
 
@@ -144,6 +171,7 @@ def _pack(duration_s: float, items: Sequence[Mapping[str, Any]], best: float) ->
                 row=row,
                 score=score,
                 strength=1.0 if score is None or best <= 0 else score / best,
+                verdict=str(item.get("verdict", "")),
             )
         )
     return tuple(bars)

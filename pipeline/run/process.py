@@ -54,6 +54,8 @@ def end_with_parent(parent_pid: int | None = None, interval_s: float = 0.5) -> N
     """
     watched = _supervisors()
     orphaned = parent_pid is not None and os.getppid() != parent_pid
+    # dvc may have been killed while this process was still importing: then it is not above us any more.
+    orphaned = orphaned or ("DVC_STAGE" in os.environ and not any(_is_dvc(p) for p in psutil.Process().parents()))
 
     def watch() -> None:
         while not orphaned and all(_same_process(process) for process in watched):
@@ -72,13 +74,17 @@ def _supervisors() -> list[psutil.Process]:
     parents = psutil.Process().parents()
     watched: list[psutil.Process] = list(parents[:1])
     for parent in parents[1:]:
-        try:
-            # A shell may stand between dvc and the stage; it survives dvc's death.
-            if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
-                watched.append(parent)
-        except psutil.Error:
-            continue
+        # A shell may stand between dvc and the stage; it survives dvc's death.
+        if _is_dvc(parent):
+            watched.append(parent)
     return watched
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        return any(Path(word).name == "dvc" for word in process.cmdline()[:3])
+    except psutil.Error:
+        return False
 
 
 def _same_process(process: psutil.Process) -> bool:

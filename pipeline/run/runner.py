@@ -112,7 +112,8 @@ def run_stage(
         },
     )
     if stage.name == "report":
-        tracker.close_parent(metrics, [])
+        page = [root / "reports" / "index.html", *sorted((root / "reports" / "plots").glob("*.png"))]
+        tracker.close_parent(metrics, [path for path in page if path.is_file()])
     return f"{details['summary']}, {cost['process_cpu_s']:.0f} CPU s"
 
 
@@ -129,7 +130,7 @@ def _run_videos(
         reused = len(entries)
         missing = [u for u in units if u.id in keys and u.id not in entries]
         if missing:
-            tracker.begin(context.progress.stage, _flat(context), _tags(context))
+            tracker.begin(context.progress.stage, _flat(context), _tags(context), make_key(sorted(keys.items())))
         context.progress.start("videos", len(units), reused + len(failures), reused)
         items = [(stage.name, context.root, u, context.params, keys[u.id], tracker.run_id) for u in missing]
         # closing(): a stop that arrives in this loop must end the pool now, not when the traceback is dropped.
@@ -199,7 +200,7 @@ def _run_dataset(stage: DatasetStage, context: Context, tracker: Tracker) -> tup
         entry = None if stage.always else store.find(key)
         executed = entry is None
         if entry is None:
-            tracker.begin(context.progress.stage, _flat(context), _tags(context))
+            tracker.begin(context.progress.stage, _flat(context), _tags(context), make_key(inputs))
             work = store.folder / f"{key}-work"
             work.mkdir(exist_ok=True)
             if stage.always:

@@ -2,14 +2,21 @@
 
 The only file that names mlflow.
 Tracking is an observer: whatever goes wrong here becomes a warning in the stage's metrics and never fails a stage.
+
+The pipeline run (the parent) is opened by the first stage that executes, so a run with nothing to do leaves no trace. The
+door announces it in a file whose path is in ``PIPELINE_PARENT_RUN``, and closes it; under bare ``dvc repro`` the first stage
+makes that file and the report closes the run.
 """
 
 import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +26,21 @@ from pipeline.run.store import make_key
 PARENT_VARIABLE = "PIPELINE_PARENT_RUN"
 STORE_VARIABLE = "PIPELINE_TRACKING"
 FLUSH_SECONDS = 5.0
+SYSTEM_SECONDS = 5.0
+MOST_FAULTS = 3
+"""After so many different faults a stage stops talking to MLflow: each may have cost it seconds of waiting."""
 
 
 def store_folder(root: Path) -> Path:
     """Where the SQLite store and the runs' files lie: ``mlruns``, or another checkout's."""
     return Path(os.environ.get(STORE_VARIABLE) or root / "mlruns")
+
+
+def store_uri(folder: Path) -> str:
+    """The store as MLflow names it; it is created if there is none."""
+    database = folder.resolve() / "mlflow.db"
+    _create_store(database)
+    return f"sqlite:///{database}"
 
 
 class Tracker:
@@ -34,13 +51,21 @@ class Tracker:
         self.warnings: list[str] = []
         self._root, self._experiment, self._enabled = root, experiment, enabled
         self._client: Any = None
+        self._monitor: Any = None
         self._buffer: list[tuple[int, dict[str, float], int]] = []
         self._flushed = 0.0
 
-    def begin(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open the child run (and the parent where there is none yet); log the stage's own parameters."""
+    def begin(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], inputs: str = "") -> None:
+        """Open the child run (and the parent where there is none yet); log the stage's own parameters.
+
+        Args:
+            name: of the stage, variant included.
+            params: flat names and values.
+            tags: more tags of the run.
+            inputs: digest of all that the stage reads, which becomes the run's data set.
+        """
         if self._enabled:
-            self._guard("begin", lambda: self._begin(name, params, tags))
+            self._guard("begin", lambda: self._begin(name, params, tags, inputs))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Buffer metrics of one step; written in batches every few seconds."""
@@ -52,6 +77,11 @@ class Tracker:
         """Log the final metrics and files and close the child run."""
         if self._client is None or self.run_id is None:
             return
+        if self._monitor is not None:
+            # In a thread: finish() waits for the monitor, which may be waiting for a store that is locked.
+            finish = threading.Thread(target=self._monitor.finish, daemon=True)
+            finish.start()
+            finish.join(SYSTEM_SECONDS)
         self.log(0, metrics)
         self._flush()
         run_id, client = self.run_id, self._client
@@ -60,53 +90,48 @@ class Tracker:
         self._guard("end", lambda: client.set_terminated(run_id, "FAILED" if failed else "FINISHED"))
 
     def close_parent(self, metrics: Mapping[str, float], files: list[Path]) -> None:
-        """Close the pipeline run with its headline metrics; the report stage calls it."""
-        parent = self._open_parent()
-        if self._client is None or parent is None:
+        """Give the pipeline run its headline metrics and files, and close it unless the door does; for the report stage."""
+        if self._client is None:
             return
         client = self._client
 
         def close() -> None:
-            for name, value in metrics.items():
-                client.log_metric(parent, name, value)
-            for path in files:
-                client.log_artifact(parent, str(path))
-            if PARENT_VARIABLE not in os.environ:
-                client.set_terminated(parent, "FINISHED")
-                self._open_file().unlink(missing_ok=True)
+            with _parent_file(self._parent_path()) as state:
+                if not state.get("run_id"):
+                    return
+                _log_metrics(client, state["run_id"], metrics)
+                for path in files:
+                    client.log_artifact(state["run_id"], str(path))
+                if PARENT_VARIABLE not in os.environ:
+                    client.set_terminated(state["run_id"], "FINISHED")
+                    state.clear()
 
         self._guard("close the pipeline run", close)
 
-    def _begin(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        self._client = _connect(store_folder(self._root))
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        experiment_id = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(
-                self._experiment, artifact_location=(store_folder(self._root) / "artifacts" / self._experiment).as_uri()
-            )
-        )
-        parent = self._open_parent()
-        if parent is None:
-            parent = self._client.create_run(experiment_id, run_name="dvc repro").info.run_id
-            write_json(self._open_file(), {"run_id": parent})
-        run = self._client.create_run(
+    def _begin(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], inputs: str) -> None:
+        folder = store_folder(self._root)
+        self._client = client = connect(folder)
+        experiment_id = _experiment(client, folder, self._experiment)
+        with _parent_file(self._parent_path()) as state:
+            _open_parent(client, experiment_id, state)
+            parent = str(state["run_id"])
+        run = client.create_run(
             experiment_id, run_name=name, tags={"mlflow.parentRunId": parent, "dvc.stage": name, **tags}
         )
         self.run_id = run.info.run_id
-        for key, value in params.items():
-            self._client.log_param(self.run_id, key, value)
+        from mlflow.entities import Dataset, DatasetInput, Param
 
-    def _open_parent(self) -> str | None:
-        if PARENT_VARIABLE in os.environ:
-            return os.environ[PARENT_VARIABLE]
-        path = self._open_file()
-        return str(read_json(path)["run_id"]) if path.is_file() else None
+        listed = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        for start in range(0, len(listed), 100):
+            client.log_batch(self.run_id, params=listed[start : start + 100])
+        if inputs:
+            source = Dataset(self._experiment, inputs, "local", str(self._root))
+            client.log_inputs(self.run_id, [DatasetInput(source)])
+        self._monitor = _start_monitor(folder, str(self.run_id))
 
-    def _open_file(self) -> Path:
-        # One per checkout: worktrees share the store and may run at the same time.
-        return store_folder(self._root) / f"open_run-{make_key(str(self._root))}.json"
+    def _parent_path(self) -> Path:
+        announced = os.environ.get(PARENT_VARIABLE)
+        return Path(announced) if announced else _parent_path(self._root, store_folder(self._root))
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
@@ -124,24 +149,200 @@ class Tracker:
         self._guard("log metrics", write)
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
+        if len(self.warnings) >= MOST_FAULTS:
+            return
         try:
             action()
         except Exception as error:
-            text = (
-                f"MLflow could not {what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            )
+            text = _fault(what, error)
             if text not in self.warnings:
                 self.warnings.append(text)
                 print(text, file=sys.stderr)
 
 
-def _connect(folder: Path) -> Any:
+@dataclass(frozen=True)
+class PipelineRun:
+    """The parent run as the door sees it: a file in which stages open it."""
+
+    path: Path
+
+    @classmethod
+    def announce(
+        cls,
+        workspace: Path,
+        store: Path,
+        experiment: str,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> "PipelineRun":
+        """Say what the run will be if a stage opens it; a run that a killed door left open will be closed then."""
+        run = cls(_parent_path(workspace, store))
+        with _parent_file(run.path) as state:
+            left = [*state.get("left", []), *([state["run_id"]] if state.get("run_id") else [])]
+            state.clear()
+            state |= {"name": name, "experiment": experiment, "params": dict(params), "tags": dict(tags), "left": left}
+        return run
+
+    @property
+    def run_id(self) -> str | None:
+        """The id, once a stage has opened it."""
+        return str(read_json(self.path)["run_id"]) if self.path.is_file() and "run_id" in read_json(self.path) else None
+
+    def close(
+        self, status: str, stages: Mapping[str, Mapping[str, Any]], wall_s: float, tags: Mapping[str, str]
+    ) -> str | None:
+        """Close the run, if any stage opened it: what each stage did, the sums, the status. Returns the run's id.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            stages: the metrics file's content of every stage by name; empty where there is none.
+            wall_s: seconds since the run was started.
+            tags: more tags.
+        """
+        run_id = None
+        try:
+            with _parent_file(self.path) as state:
+                run_id = state.get("run_id")
+                if run_id:
+                    client = connect(self.path.parent)
+                    _close_parent(client, run_id, status, stages, wall_s, tags)
+                    state.clear()
+                elif not state.get("left"):
+                    state.clear()
+        except Exception as error:
+            print(_fault("close the pipeline run", error), file=sys.stderr)
+        return run_id
+
+
+def stage_tag(stage: str) -> str:
+    """The pipeline run's tag that says which run made a stage's results (MLflow allows no @ in it)."""
+    return f"stage.{stage.replace('@', '/')}"
+
+
+def _parent_path(workspace: Path, store: Path) -> Path:
+    # One per checkout: worktrees share the store and may run at the same time.
+    return store.resolve() / f"open_run-{make_key(str(workspace.resolve()))}.json"
+
+
+@contextmanager
+def _parent_file(path: Path) -> Iterator[dict[str, Any]]:
+    """The announced run, to read and change while no other process does; emptied means: remove the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            state: dict[str, Any] = read_json(path)
+        except (FileNotFoundError, ValueError):
+            state = {}
+        before = dict(state)
+        try:
+            yield state
+        finally:
+            if not state:
+                path.unlink(missing_ok=True)
+            elif state != before:
+                write_json(path, state)
+
+
+def _open_parent(client: Any, experiment_id: str, state: dict[str, Any]) -> None:
+    for run_id in state.pop("left", []):
+        _end_run_and_children(client, experiment_id, run_id, "KILLED")
+    if state.get("run_id"):
+        return
+    run = client.create_run(experiment_id, run_name=state.get("name", "dvc repro"), tags=state.get("tags", {}))
+    state["run_id"] = run.info.run_id
+    for key, value in state.get("params", {}).items():
+        client.log_param(state["run_id"], key, value)
+
+
+def _close_parent(
+    client: Any,
+    run_id: str,
+    status: str,
+    stages: Mapping[str, Mapping[str, Any]],
+    wall_s: float,
+    tags: Mapping[str, str],
+) -> None:
+    experiment_id = client.get_run(run_id).info.experiment_id
+    _end_run_and_children(client, experiment_id, run_id, status)  # first: whatever fails below, the run is closed
+    children = {run.data.tags.get("dvc.stage", ""): run for run in children_of(client, experiment_id, run_id)}
+    executed = [name for name in stages if name in children]
+    for name, values in stages.items():
+        if name in children:
+            client.set_tag(run_id, stage_tag(name), f"executed:{children[name].info.run_id}")
+        elif values:
+            client.set_tag(run_id, stage_tag(name), f"cached:{values.get('mlflow_run_id')}")
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
+    failed = sum(float(values.get("metrics", {}).get("failed", 0)) for values in stages.values())
+    cpu = sum(float(stages[name].get("cost", {}).get("process_cpu_s", 0)) for name in executed)
+    sums = {"stages/executed": len(executed), "stages/cached": len(stages) - len(executed), "videos/failed": failed}
+    _log_metrics(client, run_id, {**sums, "cost/cpu_s": cpu, "cost/wall_s": wall_s})
+
+
+def _end_run_and_children(client: Any, experiment_id: str, run_id: str, status: str) -> None:
+    # A stage that was killed outright could not close its own.
+    for child in children_of(client, experiment_id, run_id):
+        if child.info.status == "RUNNING":
+            client.set_terminated(child.info.run_id, "KILLED")
+    client.set_terminated(run_id, status)
+
+
+def children_of(client: Any, experiment_id: str, run_id: str) -> Sequence[Any]:
+    """The MLflow runs of the stages that a pipeline run executed."""
+    found: Sequence[Any] = client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return found
+
+
+def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
+
+
+def _start_monitor(folder: Path, run_id: str) -> Any:
+    """CPU, memory, disk, network and, where there is one, GPU of this machine, logged while the stage runs."""
+    import logging
+
+    from mlflow.system_metrics import system_metrics_monitor
+
+    for module in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.system_metrics.metrics.gpu_monitor"):
+        logging.getLogger(module).setLevel(logging.ERROR)
+    make: Any = system_metrics_monitor.SystemMetricsMonitor
+    monitor = make(run_id, sampling_interval=SYSTEM_SECONDS, tracking_uri=store_uri(folder))
+    monitor.start()
+    return monitor
+
+
+def _experiment(client: Any, folder: Path, name: str) -> str:
+    """The id of the experiment (one per data set), made where there is none; another process may be as quick."""
+    for _ in range(2):
+        experiment = client.get_experiment_by_name(name)
+        if experiment:
+            return str(experiment.experiment_id)
+        try:
+            return str(
+                client.create_experiment(name, artifact_location=(folder.resolve() / "artifacts" / name).as_uri())
+            )
+        except Exception as error:
+            if "already exists" not in str(error):
+                raise
+    return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def _fault(what: str, error: Exception) -> str:
+    return f"MLflow could not {what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def connect(folder: Path) -> Any:
+    """An MLflow client of the store in ``folder``, which is created if there is none."""
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "GIT_PYTHON_REFRESH": "quiet"}
-    database = folder / "mlflow.db"
-    _create_store(database)
+    uri = store_uri(folder)
     from mlflow import MlflowClient
 
-    return MlflowClient(f"sqlite:///{database}")
+    return MlflowClient(uri)
 
 
 def _create_store(database: Path) -> None:
