@@ -25,7 +25,11 @@ _DRAWN_PER_INSTANCE = 2
 
 
 def sections(
-    root: Path, truth: GroundTruth, predictions: Mapping[str, Predictions], scores: Sequence[Score], shown: Sequence[Video]
+    root: Path,
+    truth: GroundTruth,
+    predictions: Mapping[str, Predictions],
+    scores: Sequence[Score],
+    shown: Sequence[Video],
 ) -> list[Section]:
     """All of them; ``shown`` are the videos whose timelines are drawn, with the encoder of the highest average mAP."""
     best = max(scores, key=lambda score: score.average.value).name
@@ -38,9 +42,7 @@ def sections(
     ]
 
 
-def _results(
-    truth: GroundTruth, predictions: Mapping[str, Predictions], scores: Sequence[Score], best: str
-) -> Section:
+def _results(truth: GroundTruth, predictions: Mapping[str, Predictions], scores: Sequence[Score], best: str) -> Section:
     heats = []
     for name in sorted(predictions, key=lambda name: name != best):
         ap = np.asarray(evaluate(truth, predictions[name]).ap)
@@ -74,27 +76,27 @@ def _curves(truth: GroundTruth, predictions: Mapping[str, Predictions]) -> Secti
 
 def _errors(diagnoses: Mapping[str, Diagnosis], best: str) -> Section:
     first = diagnoses[best]
-    header = ["kind", *(f"{name}, best {n}G" for name in diagnoses for n in (1, 10)), *(f"gain of {n}" for n in diagnoses)]
+    header = ["kind", *(text for name in diagnoses for text in (f"{name}: number", "gain"))]
     rows = []
-    for kind in KINDS:
-        counts = [str(d.counts(0, n)[kind]) for d in diagnoses.values() for n in (1, 10)]
-        gains = [percent(d.gain.get(kind), 1, signed=True) for d in diagnoses.values()]
-        rows.append([kind, *counts, *gains])
-    missed = [text for d in diagnoses.values() for text in ("", str(int(d.missed[0])))]
-    rows.append([FALSE_NEGATIVE, *missed, *(percent(d.gain[FALSE_NEGATIVE], 1, signed=True) for d in diagnoses.values())])
+    for kind in (*KINDS, FALSE_NEGATIVE):
+        row = [kind]
+        for one in diagnoses.values():
+            number = int(one.missed[0]) if kind == FALSE_NEGATIVE else one.counts(0, groups=1)[kind]
+            row += [str(number), percent(one.gain.get(kind), signed=True)]
+        rows.append(row)
     caption = (
-        f"Predictions by kind at tIoU 0.50, among the best G and the best 10G of each class, where G is its number of true "
-        f"instances ({first.instances} in all), and instances that no prediction took. Gains are in average mAP, "
-        "percentage points, with the kind fixed at every threshold."
+        f"Numbers at tIoU 0.50: predictions by kind among the best G of each class, where G is its number of true instances "
+        f"({first.instances} in all), and instances that no prediction at all took. Gains are in average mAP, percentage "
+        "points, with the kind fixed at every threshold."
     )
     return Section(
         "errors",
         "Kinds of errors",
         "After DETAD (Alwassel et al., ECCV 2018). A false prediction is put down to the true instance it overlaps most: "
-        "with enough overlap it is a double detection, or a wrong label where that instance has another class; from tIoU 0.1 "
-        "on a localisation error, or a confusion where the class differs; else background.",
+        "with enough overlap it is a double detection, or a wrong label where that instance has another class; from "
+        "tIoU 0.1 on a localisation error, or a confusion where the class differs; else background.",
         [
-            Plots([error_plots.error_gains(diagnoses), error_plots.error_profile(first, f"What the predictions of {best} are")]),
+            Plots([error_plots.error_gains(diagnoses), error_plots.error_profile(first, f"Predictions of {best}")]),
             Table(header, rows, caption),
         ],
     )

@@ -4,6 +4,7 @@ Whatever artifact or truth is missing leaves its part out, and a sentence says s
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,14 @@ from stages._sheets import COLUMNS, artifact, picture_section, source_pictures
 _NO_BOXES = Text("The data set has no boxes of its own, so nothing here is scored or set beside a truth.", warning=True)
 
 
-
-def detections(root: Path, shown: Sequence[Video], measures: Sequence[Measure], least_score: float) -> Section:
-    """Boxes that were found, over the true ones."""
+def detections(
+    root: Path,
+    shown: Sequence[Video],
+    measures: Sequence[Measure],
+    class_ap50: Mapping[str, float],
+    least_score: float,
+) -> Section:
+    """Boxes that were found, over the true ones; ``class_ap50``: AP50 by class, empty where nothing was scored."""
     sheets, missing = [], list[Block]()
     for video in shown:
         path = artifact(root, _outputs.DETECTIONS, video)
@@ -36,7 +42,11 @@ def detections(root: Path, shown: Sequence[Video], measures: Sequence[Measure], 
         rows = np.linspace(0, len(found["pts"]) - 1, COLUMNS + 2).round().astype(int)[1:-1]
         sheets += _pair(root, video, found, classes, np.unique(rows), missing, least_score)
     text = f"Boxes with a score of at least {least_score:g}, and the true ones; point at a box for its score."
-    return picture_section("detections", "People and objects", text, measures, sheets, missing, _NO_BOXES)
+    section = picture_section("detections", "People and objects", text, measures, sheets, missing, _NO_BOXES)
+    if not class_ap50:
+        return section
+    table = Table(["class", "AP50, %"], [[name, percent(value)] for name, value in class_ap50.items()])
+    return replace(section, blocks=[*section.blocks[:1], table, *section.blocks[1:]])
 
 
 def tracks(root: Path, shown: Sequence[Video], measures: Sequence[Measure]) -> Section:
@@ -53,8 +63,8 @@ def tracks(root: Path, shown: Sequence[Video], measures: Sequence[Measure]) -> S
         rows = np.unique(np.abs(found["pts"][None] - times[:, None]).argmin(axis=1)) if len(found["pts"]) else []
         sheets += _pair(root, video, found, classes, np.asarray(rows, int), missing, 0.0, tubes=True)
     text = (
-        "One picture a second from the middle of the video. A colour is a tube; a true track has the colour of the tube that "
-        "follows it first, so that a switch shows as a change above."
+        "One picture a second from the middle of the video. A colour is a tube; a true track has the colour of the tube "
+        "that follows it first, so that a switch shows as a change above."
     )
     return picture_section("tracks", "Tracks", text, measures, sheets, missing, _NO_BOXES)
 
@@ -70,7 +80,7 @@ def bank(root: Path, dataset: Dataset) -> Section:
                 continue
             with kinds.BANK.open(path) as reader:
                 t, tube, label, names = reader["t"], reader["track"], reader["label"], reader.attributes["classes"]
-                counts = np.bincount(t.astype(int), minlength=max(int(round(reader.attributes["duration_s"])), 1))
+                counts = np.bincount(t.astype(int), minlength=max(round(reader.attributes["duration_s"]), 1))
             found = (1, len(counts), int((counts > 0).sum()), len(t), len(np.unique(tube)))
             sums = {key: old + new for (key, old), new in zip(sums.items(), found, strict=True)}
             if subset == "testing":
@@ -130,7 +140,7 @@ def _follow(
     colour_of: dict[int, int], true: _boxes.TrueBoxes, at: np.ndarray, found: Mapping[str, np.ndarray], mine: np.ndarray
 ) -> None:
     """Give each true track the number of the tube that first overlaps it; one that none follows keeps white."""
-    overlap = box_iou(true.box[at], found["box"][mine].astype(np.float64)) if len(at) and len(mine) else np.zeros((len(at), 0))
+    overlap = box_iou(true.box[at], found["box"][mine].astype(np.float64)).reshape(len(at), len(mine))
     for row, i in enumerate(at):
         track = int(true.track[i])
         if overlap.shape[1] and overlap[row].max() >= 0.5 and colour_of.get(track, -1) < 0:

@@ -22,6 +22,8 @@ _HEIGHT, _QUALITY = 144, 78
 COLUMNS = 6
 """Pictures in a row."""
 _TOLERANCE_S = 0.1
+_FULL_PX = 8.0
+"""Motion that gets full colour, unless the fastest block is slower."""
 
 
 def shown_videos(dataset: Dataset, count: int) -> list[Video]:
@@ -31,7 +33,9 @@ def shown_videos(dataset: Dataset, count: int) -> list[Video]:
     return [videos[place] for place in places]
 
 
-def shots(root: Path, shown: Sequence[Video], measures: Sequence[Measure], tolerance_s: float = _TOLERANCE_S) -> Section:
+def shots(
+    root: Path, shown: Sequence[Video], measures: Sequence[Measure], tolerance_s: float = _TOLERANCE_S
+) -> Section:
     """A picture from the middle of every shot, and of every cut that was missed."""
     sheets, missing = [], list[Block]()
     for video in shown:
@@ -60,7 +64,9 @@ def shots(root: Path, shown: Sequence[Video], measures: Sequence[Measure], toler
         count = f"{len(found['t_start'])} shots found" + ("" if true is None else f", {len(true) + 1} true")
         sheets.append(Sheet(video.id, [row], count, wrap=True))
     unknown = Text("The data set does not know its cuts, so the shots are not scored.", warning=True)
-    return picture_section("shots", "Shots", "The middle of every shot that was found.", measures, sheets, missing, unknown)
+    return picture_section(
+        "shots", "Shots", "The middle of every shot that was found.", measures, sheets, missing, unknown
+    )
 
 
 def stream(root: Path, shown: Sequence[Video]) -> Section:
@@ -80,7 +86,8 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
             motion = [reader.rows("mv", slice(row, row + 1))[0] for row in chosen]
         pictures = source_pictures(root, video, pts[chosen], missing)
         fast = max(float(np.hypot(*np.moveaxis(one.astype(np.float64), -1, 0)).max()) for one in motion)
-        below = [jpeg.encode(np.kron(motion_colours(one, min(fast, 8.0)), np.ones((8, 8, 1), np.uint8)), 90) for one in motion]
+        blocks = [np.kron(motion_colours(one, min(fast, _FULL_PX)), np.ones((8, 8, 1), np.uint8)) for one in motion]
+        below = [jpeg.encode(one, 90) for one in blocks]
         sheets.append(Sheet(video.id, [
             Row("shown", [Picture(i, video.width, video.height) for i in pictures]),
             Row("motion", [Picture(i, video.width, video.height, f"{pts[row]:.2f} s")

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.bootstrap import Interval
 from pipeline.report import plots
+from pipeline.report.blocks import Measure
 from pipeline.report.page import StageRow
 from pipeline.report.tables import Score
 from pipeline.run.files import read_json
@@ -14,7 +16,10 @@ from stages import _outputs
 
 def stage_metrics(root: Path) -> list[dict[str, Any]]:
     """The metrics files of all stages in the graph's order, this one's left out."""
-    order = ["ingest", "frames", "pretrain", "lofi", "features", "head", "evaluate"]
+    order = [
+        *("ingest", "frames", "shots", "compressed", "detector", "detect", "track", "pretrain", "bank", "lofi"),
+        *("features", "head", "evaluate"),
+    ]
     found = [read_json(path) for path in sorted((root / _outputs.METRICS).glob("*.json"))]
     chosen = [m for m in found if m["stage"].partition("@")[0] in order]
     return sorted(chosen, key=lambda m: (order.index(m["stage"].partition("@")[0]), m["stage"]))
@@ -32,6 +37,40 @@ def stage_row(metrics: Mapping[str, Any]) -> StageRow:
         videos.get("failed"),
         metrics["mlflow_run_id"],
     )
+
+
+def measures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Measure]]:
+    """Figures with intervals by the stage that has them: AP50, IDF1, MOTA, cut F1; a stage without scores has none."""
+    wanted = {
+        "shots": [("cut_F1", "cut F1", "harmonic mean of precision and recall of the hard cuts")],
+        "detect": [
+            ("AP50_person", "AP50 of people", "AP at IoU 0.50"),
+            ("AP50_objects", "AP50 of objects", "mean over the object classes of AP at IoU 0.50"),
+        ],
+        "track": [
+            ("IDF1", "IDF1 of people", "share of boxes that agree when tracks are matched as wholes"),
+            ("MOTA", "MOTA of people", "1 less misses, false positives and switches per true box"),
+        ],
+    }
+    found: dict[str, list[Measure]] = {name: [] for name in wanted}
+    for one in metrics:
+        values, nan = one["metrics"], float("nan")
+        for key, name, doc in wanted.get(one["stage"], ()):
+            if key in values:
+                bounds = (values.get(f"{key}_{end}", nan) for end in ("low", "high"))
+                found[one["stage"]].append(Measure(name, Interval(values[key], *bounds), doc))
+    return found
+
+
+def warnings(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the stages warned of, each with its stage."""
+    return [f"{one['stage']}: {text}" for one in metrics for text in one.get("warnings", ())]
+
+
+def class_ap50(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """AP50 of each class of the detector."""
+    values = next((one["metrics"] for one in metrics if one["stage"] == "detect"), {})
+    return {key.removeprefix("AP50/"): value for key, value in values.items() if key.startswith("AP50/")}
 
 
 def cost(facts: Mapping[str, str], metrics: Sequence[Mapping[str, Any]], scores: Sequence[Score]) -> dict[str, Any]:
@@ -62,6 +101,7 @@ def curves(root: Path) -> list[plots.Plot]:
     folder = root / "data" / "checkpoints" / "history"
     drawn = []
     for title, y_label, key, files in (
+        ("Detector", "loss", "total", {"detector": "detector/detector.json"}),
         ("Action classification pre-training", "loss", "total", {"acp": "pretrain/acp.json"}),
         (
             "LoFi end to end",

@@ -1,48 +1,62 @@
 """report: one page that tells what the run gave, and the table that ``make repro`` prints.
 
-In: the predictions of all encoders, and every stage's metrics. Out: ``reports/index.html`` (self-contained),
-``reports/tables/results.md``, ``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each stage.
+In: the predictions of all encoders, what was found in the test videos (shots, boxes, tracks, bank, coded stream), and
+every stage's metrics. Out: ``reports/index.html`` (self-contained), ``reports/tables/results.md``,
+``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each stage.
 """
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from pipeline.datasets.schema import Dataset
+from pipeline.run import kinds
 from pipeline.run.files import write_bytes, write_json, write_text
 from pipeline.run.params import PARAMS_FILE, Section, flatten, read_params
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
+from pipeline.run.tracking import open_run
 from stages import _outputs, _summary
+
+if TYPE_CHECKING:
+    from pipeline.report import blocks
+
+PICTURED = (_outputs.SHOTS, _outputs.DETECTIONS, _outputs.TRACKS, _outputs.BANK, _outputs.COMPRESSED)
+"""Folders that the pictures are drawn from; what one lacks is left out of the page."""
 
 
 class Report(Section):
-    """Section ``report`` of params.yaml; nothing to set yet."""
+    """Section ``report`` of params.yaml."""
+
+    videos: int = Field(3, ge=1, le=20, description="test videos that are shown with timelines and pictures")
+    tracking: str = Field(
+        "http://127.0.0.1:5000",
+        pattern=r"^(https?://[^\s/]+)?$",
+        description="address of the MLflow server that run ids are linked to; empty: no links",
+    )
 
 
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
-    predictions = [context.root / _outputs.PREDICTIONS.format(variant=v) for v in _outputs.ENCODER_VARIANTS]
-    return [context.root / _outputs.DATASET_FILE, *predictions]
+    predictions = [_outputs.PREDICTIONS.format(variant=variant) for variant in _outputs.ENCODER_VARIANTS]
+    return [context.root / path for path in (_outputs.DATASET_FILE, *predictions, *PICTURED)]
 
 
 def report(context: Context) -> Mapping[str, float]:
     """Score all encoders on the same resamples, write page, table, plots and costs."""
-    import numpy as np
-
-    from pipeline.evaluation.activitynet import evaluate
     from pipeline.evaluation.bootstrap import bootstrap
     from pipeline.evaluation.segments import load_ground_truth, load_predictions
     from pipeline.report import page, plots
     from pipeline.report.tables import Difference, Score, difference_table, score_table
 
     root, out = context.root, context.root / "reports"
-    dataset_file = root / _outputs.DATASET_FILE
-    dataset = Dataset.load(dataset_file)
+    dataset = Dataset.load(root / _outputs.DATASET_FILE)
     raw = read_params(root / PARAMS_FILE)
-    truth = load_ground_truth(dataset_file, "testing")
+    truth = load_ground_truth(root / _outputs.DATASET_FILE, "testing")
     predictions = {
         variant: load_predictions(root / _outputs.PREDICTIONS.format(variant=variant) / "predictions.json")
         for variant in _outputs.ENCODER_VARIANTS
@@ -58,10 +72,6 @@ def report(context: Context) -> Mapping[str, float]:
     ]
     pairs = [("lofi", "untrained"), ("acp", "untrained"), ("lofi", "acp")]
     differences = [Difference(a, b, sampled.difference(a, b)) for a, b in pairs]
-    class_ap = {
-        name: dict(zip(truth.labels, np.asarray(evaluate(truth, one).ap).mean(axis=0).tolist(), strict=True))
-        for name, one in predictions.items()
-    }
     metrics = _summary.stage_metrics(root)
     facts = {
         "data set": f"{dataset.name}, {len(dataset.videos)} videos, {len(dataset.classes)} classes",
@@ -71,30 +81,31 @@ def report(context: Context) -> Mapping[str, float]:
         "commit": _summary.commit(root),
         "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()}",
     }
-    curves = _summary.curves(root)
-    drawn = [plots.average_map_bars(scores), plots.map_against_tiou(scores), *curves]
-    table = score_table(scores, "markdown") + "\n\n" + difference_table(differences, "markdown")
     notes = _notes(dataset, truth, differences)
     html = page.report_page(
         page.Report(
-            title="Localised actions",
-            subtitle=f"Data set {dataset.name}",
+            title="What happens, and when",
+            subtitle=f"Localised actions, shots, people and objects in the data set {dataset.name}",
             notes=notes,
             scores=scores,
+            measures=[measure for found in _summary.measures(metrics).values() for measure in found],
             differences=differences,
             facts=facts,
-            plots=drawn,
-            class_ap=class_ap,
+            sections=_sections(context, dataset, truth, predictions, scores, metrics, raw),
             stages=[_summary.stage_row(m) for m in metrics],
             failures=[
                 page.FailureRow(f["stage"], f["video"], f["cause"]) for m in metrics for f in m.get("failures", [])
             ],
+            warnings=_summary.warnings(metrics),
             parameters={name: flatten(section) for name, section in raw.items()},
+            run_id=open_run(root),
+            tracking=context.params.tracking,
         )
     )
     write_text(out / "index.html", html)
-    for name, plot in zip(["average_map", "map_against_tiou"], drawn, strict=False):
-        write_bytes(out / "plots" / f"{name}.png", plot.light)
+    write_bytes(out / "plots" / "average_map.png", plots.average_map_bars(scores).light)
+    write_bytes(out / "plots" / "map_against_tiou.png", plots.map_against_tiou(scores).light)
+    table = score_table(scores, "markdown") + "\n\n" + difference_table(differences, "markdown")
     lines = [*(f"- {key}: {value}" for key, value in facts.items()), "", table, "", *(f"{note}\n" for note in notes)]
     write_text(out / "tables" / "results.md", "\n".join(lines) + "\n")
     write_json(out / "bench" / "repro.json", _summary.cost(facts, metrics, scores))
@@ -102,6 +113,34 @@ def report(context: Context) -> Mapping[str, float]:
     for note in notes:
         print(note)
     return {f"{score.name}/average_mAP": score.average.value for score in scores}
+
+
+def _sections(
+    context: Context,
+    dataset: Dataset,
+    truth: Any,
+    predictions: Mapping[str, Any],
+    scores: Sequence[Any],
+    metrics: Sequence[Mapping[str, Any]],
+    raw: Mapping[str, Mapping[str, Any]],
+) -> "list[blocks.Section]":
+    from pipeline.report import blocks
+    from stages import _actions, _people, _sheets
+
+    root = context.root
+    shown = _sheets.shown_videos(dataset, context.params.videos)
+    measured = _summary.measures(metrics)
+    return [
+        *_actions.sections(root, truth, predictions, scores, shown),
+        _sheets.shots(root, shown, measured["shots"], raw["shots"]["tolerance_s"]),
+        _people.detections(
+            root, shown, measured["detect"], _summary.class_ap50(metrics), raw["track"]["continue_score"]
+        ),
+        _people.tracks(root, shown, measured["track"]),
+        _people.bank(root, dataset),
+        _sheets.stream(root, shown),
+        blocks.Section("training", "Training", "", [blocks.Plots(_summary.curves(root))]),
+    ]
 
 
 def _notes(dataset: Dataset, truth: Any, differences: Sequence[Any]) -> list[str]:
@@ -118,7 +157,14 @@ def _notes(dataset: Dataset, truth: Any, differences: Sequence[Any]) -> list[str
     return notes
 
 
-STAGE = DatasetStage(name="report", section=Report, inputs=inputs, run=report, always=True)
+STAGE = DatasetStage(
+    name="report",
+    section=Report,
+    reads=(kinds.SHOTS, kinds.DETECTIONS, kinds.TRACKS, kinds.BANK, kinds.COMPRESSED, kinds.TRUTH),
+    inputs=inputs,
+    run=report,
+    always=True,
+)
 
 if __name__ == "__main__":
     main("report")

@@ -81,7 +81,9 @@ class Diagnosis:
         return shares
 
 
-def diagnose(gt: GroundTruth, pred: Predictions, tious: FloatArray = TIOUS, least_tiou: float = LEAST_TIOU) -> Diagnosis:
+def diagnose(
+    gt: GroundTruth, pred: Predictions, tious: FloatArray = TIOUS, least_tiou: float = LEAST_TIOU
+) -> Diagnosis:
     """Put every prediction down to a kind and measure the kinds' gains.
 
     Args:

@@ -24,7 +24,9 @@ def mean_curves(curves: Mapping[str, PrecisionRecall], t: int) -> Plot:
         axes.grid()
         legend(axes)
 
-    return draw_plot(f"Precision against recall at tIoU {tiou}", "The mean over the classes; the area is the mAP.", draw)
+    return draw_plot(
+        f"Precision against recall at tIoU {tiou}", "The mean over the classes; the area is the mAP.", draw
+    )
 
 
 def class_curves(curves: Mapping[str, PrecisionRecall], t: int, columns: int = 6) -> Plot:
@@ -37,7 +39,9 @@ def class_curves(curves: Mapping[str, PrecisionRecall], t: int, columns: int = 6
         for label, axes in zip(sorted(first.labels), cells.flat, strict=False):
             for i, (name, curve) in enumerate(curves.items()):
                 precision = curve.precision[t, curve.labels.index(label)]
-                axes.plot(100 * curve.recalls, 100 * precision, color=colours[i % len(colours)], label=name, linewidth=1.4)
+                axes.plot(
+                    100 * curve.recalls, 100 * precision, color=colours[i % len(colours)], label=name, linewidth=1.4
+                )
             axes.set_title(label, fontsize=8.5)
             axes.set_xlim(0, 100)
             axes.set_ylim(0, 105)

@@ -27,7 +27,9 @@ def error_profile(diagnosis: Diagnosis, title: str = "What the predictions are",
         axes.set_ylim(0, 100)
         legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
-    return draw_plot(title, "Mean over tIoU 0.50 to 0.95. G is the number of true instances of a class.", draw, height=3.6)
+    return draw_plot(
+        title, "Mean over tIoU 0.50 to 0.95. G is the number of true instances of a class.", draw, height=3.6
+    )
 
 
 def error_gains(diagnoses: Mapping[str, Diagnosis], title: str = "What fixing a kind of error would give") -> Plot:

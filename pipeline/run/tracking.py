@@ -215,6 +215,12 @@ class PipelineRun:
         return run_id
 
 
+def open_run(root: Path) -> str | None:
+    """The id of the pipeline run that is going on in this checkout, once a stage has opened it."""
+    announced = os.environ.get(PARENT_VARIABLE)
+    return PipelineRun(Path(announced) if announced else _parent_path(root, store_folder(root))).run_id
+
+
 def stage_tag(stage: str) -> str:
     """The pipeline run's tag that says which run made a stage's results (MLflow allows no @ in it)."""
     return f"stage.{stage.replace('@', '/')}"
