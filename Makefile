@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 DATASET ?=
+UI_ARGS ?=
 UV_VERSION := 0.13.8
 # dvc runs each stage through `python`: the project's own must come first.
 export PATH := $(VENV)/bin:$(PATH)
@@ -45,6 +46,9 @@ lint: setup  ## ruff and mypy
 
 format: setup  ## let ruff format the code
 	@ruff check --fix . && ruff format .
+
+ui: setup  ## the pages: start runs from a form (Prefect), compare them (MLflow); Ctrl-C stops all. UI_ARGS="--prefect-port 4300"
+	@python -m pipeline ui $(UI_ARGS)
 
 bench: setup  ## benchmarks that write reports/bench/*.json
 	@python -m pipeline bench

@@ -89,6 +89,17 @@ def _clean(options: argparse.Namespace) -> int:
     return clean(Path.cwd(), options.dry_run)
 
 
+def _ui_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prefect-port", type=int, default=4200, metavar="PORT", help="default 4200")
+    parser.add_argument("--mlflow-port", type=int, default=5000, metavar="PORT", help="default 5000")
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from pipeline.ui import ui
+
+    return ui(Path.cwd(), options.prefect_port, options.mlflow_port)
+
+
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="*", metavar="RUN", help="two MLflow run ids, or their beginnings; none: list them"
@@ -103,6 +114,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 HELP = {
     "run": "run the graph, or what of it is out of date",
+    "ui": "start the pages of Prefect and MLflow; runs are started from a form there",
     "predict": "localise actions in your own videos",
     "evaluate": "score a predictions file against a ground truth",
     "compare": "print what two runs had different and what it did",
@@ -111,6 +123,7 @@ HELP = {
 }
 COMMANDS = {
     "run": (_run_arguments, _run),
+    "ui": (_ui_arguments, _ui),
     "predict": (_predict_arguments, _predict),
     "evaluate": (evaluation_command.add_arguments, _evaluate),
     "compare": (_compare_arguments, _compare),

@@ -12,12 +12,11 @@ from pipeline.evaluation.curves import precision_recall
 from pipeline.evaluation.error_kinds import FALSE_NEGATIVE, KINDS, Diagnosis, diagnose
 from pipeline.evaluation.segments import GroundTruth, Predictions
 from pipeline.report import curve_plots, error_plots, plots
-from pipeline.report.blocks import Block, Boards, Heat, Plots, Section, Table, Text
+from pipeline.report.blocks import Block, Boards, Heat, Plots, Section, Table
 from pipeline.report.html import percent
 from pipeline.report.tables import Score
 from pipeline.report.timeline import build_board
-from pipeline.video.container import VideoError
-from pipeline.video.thumbnails import thumbnails
+from stages._sheets import decoded_pictures
 
 _THUMBNAILS, _THUMBNAIL_HEIGHT = 10, 72
 _DRAWN_PER_INSTANCE = 2
@@ -43,16 +42,19 @@ def sections(
 
 
 def _results(truth: GroundTruth, predictions: Mapping[str, Predictions], scores: Sequence[Score], best: str) -> Section:
-    heats = []
-    for name in sorted(predictions, key=lambda name: name != best):
-        ap = np.asarray(evaluate(truth, predictions[name]).ap)
+    aps = {name: np.asarray(evaluate(truth, one).ap) for name, one in predictions.items()}
+    classes = sorted(enumerate(truth.labels), key=lambda pair: pair[1])
+    averages = {label: [float(ap[:, c].mean()) for ap in aps.values()] for c, label in classes}
+    averages["mean"] = [float(ap.mean()) for ap in aps.values()]
+    heats = [Heat("AP by encoder, average over tIoU", list(aps), averages)]
+    for name, ap in sorted(aps.items(), key=lambda pair: pair[0] != best):
         columns = [f"{tiou:.2f}" for tiou in TIOUS]
         rows = {
             f"{label} ({int((truth.label == c).sum())})": [float(ap[:, c].mean()), *ap[:, c].tolist()]
-            for c, label in sorted(enumerate(truth.labels), key=lambda pair: pair[1])
+            for c, label in classes
         }
         rows["mean"] = [float(ap.mean()), *ap.mean(axis=1).tolist()]
-        heats.append(Heat(f"AP of {name}", ["average", *columns], rows, folded=name != best))
+        heats.append(Heat(f"AP of {name} by tIoU", ["average", *columns], rows, folded=name != best))
     drawn = [plots.average_map_bars(scores), plots.map_against_tiou(scores)]
     return Section(
         "actions",
@@ -123,11 +125,9 @@ def _timelines(
             }
             for row in mine[: _DRAWN_PER_INSTANCE * len(true)]
         ]
-        try:
-            strip = thumbnails(root / video.path, _THUMBNAILS, _THUMBNAIL_HEIGHT, duration_s=video.duration_s)
-        except (VideoError, OSError) as error:
-            strip = []
-            blocks.append(Text(f"No pictures of {video.id}: {error}", warning=True))
+        times = (np.arange(_THUMBNAILS) + 0.5) / _THUMBNAILS * video.duration_s
+        pictures = decoded_pictures(root, video, times, blocks, _THUMBNAIL_HEIGHT)
+        strip = list(zip(times.tolist(), pictures, strict=bool(pictures)))
         boards.append(build_board(video.id, video.duration_s, strip, found, true))
     return Section(
         "timelines",

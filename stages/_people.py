@@ -6,7 +6,7 @@ Whatever artifact or truth is missing leaves its part out, and a sentence says s
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from pipeline.evaluation.detection import box_iou
 from pipeline.report.blocks import Block, Measure, Plots, Section, Table, Text
 from pipeline.report.coverage_plots import coverage_map
 from pipeline.report.html import percent
-from pipeline.report.sheets import Box, Picture, Row, Sheet
+from pipeline.report.sheets import BOX_COLOURS, Box, Picture, Row, Sheet
 from pipeline.run import kinds
 from pipeline.run.artifacts import Kind
 from stages import _boxes, _outputs
-from stages._sheets import COLUMNS, artifact, picture_section, source_pictures
+from stages._sheets import COLUMNS, artifact, decoded_pictures, picture_section
 
 _NO_BOXES = Text("The data set has no boxes of its own, so nothing here is scored or set beside a truth.", warning=True)
 
@@ -45,7 +45,7 @@ def detections(
     section = picture_section("detections", "People and objects", text, measures, sheets, missing, _NO_BOXES)
     if not class_ap50:
         return section
-    table = Table(["class", "AP50, %"], [[name, percent(value)] for name, value in class_ap50.items()])
+    table = Table(["", *class_ap50], [["AP50, %", *map(percent, class_ap50.values())]])
     return replace(section, blocks=[*section.blocks[:1], table, *section.blocks[1:]])
 
 
@@ -58,98 +58,120 @@ def tracks(root: Path, shown: Sequence[Video], measures: Sequence[Measure]) -> S
             missing.append(Text(f"{video.id} was not tracked.", warning=True))
             continue
         found, classes = _read_boxes(kinds.TRACKS, path)
-        middle = found["pts"][len(found["pts"]) // 2]
-        times = middle + np.arange(COLUMNS) - COLUMNS / 2
-        rows = np.unique(np.abs(found["pts"][None] - times[:, None]).argmin(axis=1)) if len(found["pts"]) else []
-        sheets += _pair(root, video, found, classes, np.asarray(rows, int), missing, 0.0, tubes=True)
+        times = found["pts"][len(found["pts"]) // 2] + np.arange(COLUMNS) - COLUMNS / 2
+        pictures = np.unique(np.abs(found["pts"] - times[:, None]).argmin(axis=1))
+        sheets += _pair(root, video, found, classes, pictures, missing, tubes=True)
     text = (
         "One picture a second from the middle of the video. A colour is a tube; a true track has the colour of the tube "
-        "that follows it first, so that a switch shows as a change above."
+        "that first follows it (white: none), so that a switch shows as a change above."
     )
     return picture_section("tracks", "Tracks", text, measures, sheets, missing, _NO_BOXES)
 
 
 def bank(root: Path, dataset: Dataset) -> Section:
     """How much of the videos' time the feature bank covers, and with what."""
-    rows, lines, per_class = list[list[str]](), [], dict[str, int]()
-    for subset in ("training", "validation", "testing"):
-        sums = dict.fromkeys(("videos", "seconds", "covered", "rows", "tubes"), 0)
-        for video in dataset.subset(subset):
-            path = artifact(root, _outputs.BANK, video)
-            if not path.is_file():
-                continue
-            with kinds.BANK.open(path) as reader:
-                t, tube, label, names = reader["t"], reader["track"], reader["label"], reader.attributes["classes"]
-                counts = np.bincount(t.astype(int), minlength=max(round(reader.attributes["duration_s"]), 1))
-            found = (1, len(counts), int((counts > 0).sum()), len(t), len(np.unique(tube)))
-            sums = {key: old + new for (key, old), new in zip(sums.items(), found, strict=True)}
-            if subset == "testing":
-                lines.append(counts)
-                for number, name in enumerate(names.split(",")):
-                    per_class[name] = per_class.get(name, 0) + int((label == number).sum())
-        if sums["videos"]:
-            share = percent(sums["covered"] / sums["seconds"])
-            rows.append([subset, *(str(sums[k]) for k in ("videos", "seconds", "covered")), share,
-                         str(sums["rows"]), str(sums["tubes"])])  # fmt: skip
+    banks = {subset: _read_banks(root, dataset.subset(subset)) for subset in ("training", "validation", "testing")}
+    rows = []
+    for subset, found in banks.items():
+        seconds = sum(len(one.per_second) for one in found)
+        covered = sum(int((one.per_second > 0).sum()) for one in found)
+        sums = (sum(len(one.label) for one in found), sum(one.tubes for one in found))
+        if found:
+            rows.append(
+                [subset, *map(str, (len(found), seconds, covered)), percent(covered / seconds), *map(str, sums)]
+            )
     header = ["subset", "videos", "seconds", "with a row", "share, %", "rows", "tubes"]
-    blocks: list[Block] = [Text("There is no feature bank.", warning=True)]
-    if lines:
-        listed = ", ".join(f"{name} {count}" for name, count in per_class.items())
-        caption = f"Test videos. Rows by class: {listed}."
-        blocks = [
-            Table(header, rows),
-            Plots([coverage_map(lines, "Rows of the bank per second", caption, "rows")], wide=True),
-        ]
+    blocks: list[Block] = [Table(header, rows)] if rows else [Text("There is no feature bank.", warning=True)]
+    if testing := banks["testing"]:
+        numbers = np.bincount(np.concatenate([one.label for one in testing]), minlength=len(testing[0].classes))
+        listed = ", ".join(f"{name} {number}" for name, number in zip(testing[0].classes, numbers, strict=True))
+        lines = [one.per_second for one in testing]
+        plot = coverage_map(lines, "Rows of the bank per second", f"Test videos. Rows by class: {listed}.", "rows")
+        blocks.append(Plots([plot], wide=True))
     text = "A row of the bank is the feature of one tracked person or object in one second."
     return Section("bank", "Long-term feature bank", text, blocks)
 
 
+class _Bank(NamedTuple):
+    """One video's: rows per whole second, number of tubes, label of each row, class names."""
+
+    per_second: np.ndarray
+    tubes: int
+    label: np.ndarray
+    classes: list[str]
+
+
+def _read_banks(root: Path, videos: Sequence[Video]) -> list[_Bank]:
+    found = []
+    for path in (artifact(root, _outputs.BANK, video) for video in videos):
+        if path.is_file():
+            with kinds.BANK.open(path) as reader:
+                seconds = max(round(reader.attributes["duration_s"]), 1)
+                per_second = np.bincount(reader["t"].astype(int), minlength=seconds)
+                tubes, classes = len(np.unique(reader["track"])), reader.attributes["classes"].split(",")
+                found.append(_Bank(per_second, tubes, reader["label"], classes))
+    return found
+
+
 def _pair(
     root: Path, video: Video, found: Mapping[str, np.ndarray], classes: Sequence[str], rows: np.ndarray,
-    missing: list[Block], least_score: float, tubes: bool = False,
+    missing: list[Block], least_score: float = 0.0, tubes: bool = False,
 ) -> list[Sheet]:  # fmt: skip
-    """The pictures number ``rows`` with found boxes, and below with the true ones where they are known."""
-    if not len(rows):
+    """The pictures number ``rows`` with found boxes, and below with the true ones where they are known.
+
+    ``tubes``: a box is told by its tube instead of its class.
+    """
+    pictures = decoded_pictures(root, video, found["pts"][rows], missing)
+    if not pictures:
         return []
-    pictures = source_pictures(root, video, found["pts"][rows], missing)
     true = _boxes.read_true_boxes(artifact(root, _outputs.VIDEOS, video, ".truth.h5"), found["pts"])
-    above, below, colour_of = [], [], dict[int, int]()
-    for image, row in zip(pictures, rows, strict=False):
+    above, below, followed = [], [], dict[int, int]()
+    for image, row in zip(pictures, rows, strict=True):
         mine = np.flatnonzero((found["picture"] == row) & (found["score"] >= least_score))
         boxes = []
         for i in mine:
-            name = classes[found["label"][i]]
-            number = int(found["track"][i]) if tubes else int(found["label"][i])
-            title = f"{name} {number if tubes else ''} score {found['score'][i]:.2f}".replace("  ", " ")
-            boxes.append(Box(*found["box"][i].tolist(), str(number) if tubes else name, title, number))
+            name, tube = classes[found["label"][i]], int(found["track"][i]) if tubes else -1
+            title = f"{name}{f' {tube}' if tubes else ''}, score {found['score'][i]:.2f}"
+            colour = _colour(tube) if tubes else _class_colour(name, classes)
+            boxes.append(_box(found["box"][i], str(tube) if tubes else name, title, colour))
         above.append(Picture(image, video.width, video.height, "", tuple(boxes)))
-        if true is not None:
-            at = np.flatnonzero(true.picture == row)
-            if tubes:
-                _follow(colour_of, true, at, found, mine)
-            drawn = [
-                Box(*true.box[i].tolist(), "" if tubes else true.classes[true.label[i]], true.classes[true.label[i]],
-                    colour_of[int(true.track[i])] if tubes else _number_of(true.classes[true.label[i]], classes))
-                for i in at
-            ]  # fmt: skip
-            below.append(Picture(image, video.width, video.height, f"{found['pts'][row]:.2f} s", tuple(drawn)))
-    return [Sheet(video.id, [Row("found", above), Row("truth", below)] if below else [Row("found", above)])]
+        if true is None:
+            continue
+        at = np.flatnonzero(true.picture == row)
+        if tubes:
+            _follow(followed, true, at, found, mine)
+        boxes = []
+        for i in at:
+            name = true.classes[true.label[i]]
+            colour = _colour(followed[int(true.track[i])]) if tubes else _class_colour(name, classes)
+            boxes.append(_box(true.box[i], "" if tubes else name, name, colour))
+        below.append(Picture(image, video.width, video.height, f"{found['pts'][row]:.2f} s", tuple(boxes)))
+    return [Sheet(video.id, [Row("found", above), *([Row("truth", below)] if below else [])])]
 
 
 def _follow(
-    colour_of: dict[int, int], true: _boxes.TrueBoxes, at: np.ndarray, found: Mapping[str, np.ndarray], mine: np.ndarray
+    followed: dict[int, int], true: _boxes.TrueBoxes, at: np.ndarray, found: Mapping[str, np.ndarray], mine: np.ndarray
 ) -> None:
-    """Give each true track the number of the tube that first overlaps it; one that none follows keeps white."""
-    overlap = box_iou(true.box[at], found["box"][mine].astype(np.float64)).reshape(len(at), len(mine))
+    """Note for each true track the tube that first overlaps it by half, -1 as long as none does."""
+    overlap = box_iou(true.box[at], found["box"][mine].astype(np.float64))
     for row, i in enumerate(at):
         track = int(true.track[i])
-        if overlap.shape[1] and overlap[row].max() >= 0.5 and colour_of.get(track, -1) < 0:
-            colour_of[track] = int(found["track"][mine[overlap[row].argmax()]])
-        colour_of.setdefault(track, -1)
+        if followed.setdefault(track, -1) < 0 and len(mine) and overlap[row].max() >= 0.5:
+            followed[track] = int(found["track"][mine[overlap[row].argmax()]])
 
 
-def _number_of(name: str, classes: Sequence[str]) -> int:
-    return list(classes).index(name) if name in classes else len(classes)
+def _box(corners: np.ndarray, tag: str, title: str, colour: int) -> Box:
+    x1, y1, x2, y2 = corners.tolist()
+    return Box(x1, y1, x2, y2, tag, title, colour)
+
+
+def _colour(number: int) -> int:
+    """The last colour is kept for what has no number."""
+    return number % (BOX_COLOURS - 1) if number >= 0 else BOX_COLOURS - 1
+
+
+def _class_colour(name: str, classes: Sequence[str]) -> int:
+    return _colour(list(classes).index(name) if name in classes else -1)
 
 
 def _read_boxes(kind: Kind, path: Path) -> tuple[dict[str, Any], list[str]]:

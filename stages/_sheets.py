@@ -3,39 +3,37 @@
 Whatever artifact or truth is missing leaves its part out, and a sentence says so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.datasets.schema import Dataset, Video
+from pipeline.datasets.snippets import frame_indices
 from pipeline.evaluation.shot_boundaries import count_cuts, cuts_of
 from pipeline.report.blocks import Block, Measure, Measures, Section, Sheets, Text
 from pipeline.report.sheets import Picture, Row, Sheet, motion_colours
 from pipeline.run import kinds
 from pipeline.video import jpeg
-from pipeline.video.container import VideoError
-from pipeline.video.decode import decode_shown_at
+from pipeline.video.crop import crop_resize
 from stages import _outputs
 
 _HEIGHT, _QUALITY = 144, 78
 COLUMNS = 6
 """Pictures in a row."""
-_TOLERANCE_S = 0.1
+_MOST_SHOTS = 24
 _FULL_PX = 8.0
-"""Motion that gets full colour, unless the fastest block is slower."""
+"""Motion that is shown brightest, unless the fastest block is slower."""
 
 
 def shown_videos(dataset: Dataset, count: int) -> list[Video]:
     """Annotated test videos, evenly spaced in the list, so that nothing is picked by its result."""
     videos = [video for video in dataset.subset("testing") if video.segments]
-    places = np.unique(np.linspace(0, len(videos) - 1, min(count, len(videos))).round().astype(int)) if videos else []
-    return [videos[place] for place in places]
+    places = np.linspace(0, len(videos) - 1, min(count, len(videos))).round().astype(int)
+    return [videos[place] for place in np.unique(places)]
 
 
-def shots(
-    root: Path, shown: Sequence[Video], measures: Sequence[Measure], tolerance_s: float = _TOLERANCE_S
-) -> Section:
+def shots(root: Path, shown: Sequence[Video], measures: Sequence[Measure], tolerance_s: float) -> Section:
     """A picture from the middle of every shot, and of every cut that was missed."""
     sheets, missing = [], list[Block]()
     for video in shown:
@@ -47,22 +45,26 @@ def shots(
         truth = artifact(root, _outputs.VIDEOS, video, ".truth.h5")
         starts = kinds.TRUTH.read(truth)["shot_start"] if truth.is_file() else np.zeros(0)
         true = cuts_of(starts) if len(starts) else None
-        tiles = []
+        tiles = list[tuple[float, str, bool]]()
         for start, end in zip(found["t_start"], found["t_end"], strict=True):
             wrong = true is not None and start > 0 and not count_cuts(true, [start], tolerance_s).matched
-            caption = f"{start:.2f} to {end:.2f} s{': no true cut here' if wrong else ''}"
-            tiles.append(((start + end) / 2, caption, "bad" if wrong else ""))
+            tiles.append(
+                ((start + end) / 2, f"{start:.2f} to {end:.2f} s{': no true cut here' if wrong else ''}", wrong)
+            )
         for cut in () if true is None else true:
             if not count_cuts([cut], cuts_of(found["t_start"]), tolerance_s).matched:
-                tiles.append((cut, f"missed cut at {cut:.2f} s", "bad"))
-        tiles.sort()
-        pictures = source_pictures(root, video, [tile[0] for tile in tiles], missing)
-        row = Row("", [
-            Picture(image, video.width, video.height, caption, verdict=verdict)  # type: ignore[arg-type]
-            for image, (_, caption, verdict) in zip(pictures, tiles, strict=False)
-        ])  # fmt: skip
+                tiles.append((cut, f"missed cut at {cut:.2f} s", True))
+        tiles = sorted(tiles)[:_MOST_SHOTS]
+        row = [
+            Picture(image, video.width, video.height, caption, verdict="bad" if wrong else "")
+            for image, (_, caption, wrong) in zip(
+                decoded_pictures(root, video, [tile[0] for tile in tiles], missing), tiles, strict=False
+            )
+        ]
         count = f"{len(found['t_start'])} shots found" + ("" if true is None else f", {len(true) + 1} true")
-        sheets.append(Sheet(video.id, [row], count, wrap=True))
+        if len(found["t_start"]) > _MOST_SHOTS:
+            count += f", the first {_MOST_SHOTS} below"
+        sheets += [Sheet(video.id, [Row("", row)], count, wrap=True)] if row else []
     unknown = Text("The data set does not know its cuts, so the shots are not scored.", warning=True)
     return picture_section(
         "shots", "Shots", "The middle of every shot that was found.", measures, sheets, missing, unknown
@@ -78,22 +80,22 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
             missing.append(Text(f"The coded stream of {video.id} was not read.", warning=True))
             continue
         with kinds.COMPRESSED.open(path) as reader:
-            pts, reference = reader["pts"], reader["reference_index"]
-            predicted = np.flatnonzero(reference >= 0)
-            chosen = predicted[np.linspace(0, len(predicted) - 1, COLUMNS + 2).round().astype(int)[1:-1]]
+            pts, predicted = reader["pts"], np.flatnonzero(reader["reference_index"] >= 0)
             if not len(predicted):
+                missing.append(Text(f"{video.id} has no predicted frame, so no motion vectors.", warning=True))
                 continue
-            motion = [reader.rows("mv", slice(row, row + 1))[0] for row in chosen]
-        pictures = source_pictures(root, video, pts[chosen], missing)
-        fast = max(float(np.hypot(*np.moveaxis(one.astype(np.float64), -1, 0)).max()) for one in motion)
-        blocks = [np.kron(motion_colours(one, min(fast, _FULL_PX)), np.ones((8, 8, 1), np.uint8)) for one in motion]
-        below = [jpeg.encode(one, 90) for one in blocks]
-        sheets.append(Sheet(video.id, [
-            Row("shown", [Picture(i, video.width, video.height) for i in pictures]),
-            Row("motion", [Picture(i, video.width, video.height, f"{pts[row]:.2f} s")
-                           for i, row in zip(below, chosen, strict=True)]),
-        ]))  # fmt: skip
-    text = "Motion vectors of the coded stream, 8 x 8 px blocks: the hue is the direction, the strength the speed."
+            chosen = predicted[np.linspace(0, len(predicted) - 1, COLUMNS + 2).round().astype(int)[1:-1]]
+            motion = [reader.rows("mv", slice(row, row + 1))[0].astype(np.float64) for row in chosen]
+        fullest = min(max(float(np.hypot(one[..., 0], one[..., 1]).max()) for one in motion), _FULL_PX)
+        # Enlarged without smoothing: a block is a block.
+        blocks = [np.kron(motion_colours(one, fullest), np.ones((8, 8, 1), np.uint8)) for one in motion]
+        size = (video.width, video.height)
+        shown_row = [Picture(image, *size) for image in decoded_pictures(root, video, pts[chosen], missing)]
+        motion_row = [
+            Picture(jpeg.encode(one, 90), *size, f"{pts[row]:.2f} s") for one, row in zip(blocks, chosen, strict=True)
+        ]
+        sheets.append(Sheet(video.id, [Row("shown", shown_row), Row("motion", motion_row)]))
+    text = "Motion vectors of the coded stream, 8 x 8 px blocks: the hue is the direction, the brightness the speed."
     return picture_section("stream", "Compressed stream", text, [], sheets, missing, None)
 
 
@@ -102,18 +104,28 @@ def picture_section(
     unscored: Text | None,
 ) -> Section:  # fmt: skip
     """Figures (or why there are none), what is missing, and the sheets."""
-    blocks: list[Block] = [Measures(measures)] if measures else [unscored] if unscored else []
+    blocks: list[Block] = [Measures(measures)] if measures else [unscored] if unscored and sheets else []
     return Section(name, title, text if sheets else "", [*blocks, *missing, *([Sheets(sheets)] if sheets else [])])
 
 
-def source_pictures(root: Path, video: Video, times: Iterable[float], missing: list[Block]) -> list[bytes]:
-    """The source's pictures at ascending times as JPEG; none, and a word in ``missing``, where it cannot be read."""
-    try:
-        shown = decode_shown_at(root / video.path, list(times), height=min(video.height, _HEIGHT))
-    except (VideoError, OSError) as error:
-        missing.append(Text(f"No pictures of {video.id}: {error}", warning=True))
+def decoded_pictures(
+    root: Path, video: Video, times: Sequence[float] | np.ndarray, missing: list[Block], height: int = _HEIGHT
+) -> list[bytes]:
+    """The decoded frames on show at ``times`` as JPEG, at most ``height`` px high.
+
+    None, and a word in ``missing``, where the video has no frames.
+    """
+    path = artifact(root, _outputs.FRAMES, video)
+    if not path.is_file():
+        missing.append(Text(f"No pictures of {video.id}: it could not be decoded.", warning=True))
         return []
-    return [jpeg.encode(frame.picture, _QUALITY) for frame in shown]
+    with kinds.FRAMES.open(path) as reader:
+        rows = frame_indices(reader["pts"], np.asarray(times, np.float64))
+        stored = [reader.rows("jpeg", slice(row, row + 1))[0].tobytes() for row in rows]
+        width = round(reader.attributes["width"] * height / reader.attributes["height"])
+        if reader.attributes["height"] <= height:
+            return stored
+    return [jpeg.encode(crop_resize(jpeg.decode(one)[None], height, width)[0], _QUALITY) for one in stored]
 
 
 def artifact(root: Path, folder: str, video: Video, suffix: str = ".h5") -> Path:

@@ -69,7 +69,7 @@ def warnings(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def class_ap50(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """AP50 of each class of the detector."""
-    values = next((one["metrics"] for one in metrics if one["stage"] == "detect"), {})
+    values: dict[str, float] = next((one["metrics"] for one in metrics if one["stage"] == "detect"), {})
     return {key.removeprefix("AP50/"): value for key, value in values.items() if key.startswith("AP50/")}
 
 

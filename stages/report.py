@@ -25,25 +25,22 @@ from stages import _outputs, _summary
 if TYPE_CHECKING:
     from pipeline.report import blocks
 
-PICTURED = (_outputs.SHOTS, _outputs.DETECTIONS, _outputs.TRACKS, _outputs.BANK, _outputs.COMPRESSED)
-"""Folders that the pictures are drawn from; what one lacks is left out of the page."""
+
+SERVER = "http://127.0.0.1:5000"
+SERVER_VARIABLE = "PIPELINE_MLFLOW_URL"
+"""Address of the MLflow server that run ids are linked to; the UI sets the variable for what it starts."""
 
 
 class Report(Section):
     """Section ``report`` of params.yaml."""
 
     videos: int = Field(3, ge=1, le=20, description="test videos that are shown with timelines and pictures")
-    tracking: str = Field(
-        "http://127.0.0.1:5000",
-        pattern=r"^(https?://[^\s/]+)?$",
-        description="address of the MLflow server that run ids are linked to; empty: no links",
-    )
 
 
 def inputs(context: Context) -> Sequence[Path]:
-    """Everything that is read."""
+    """What the figures are made from; it need not be all, as this stage is never taken from the work store."""
     predictions = [_outputs.PREDICTIONS.format(variant=variant) for variant in _outputs.ENCODER_VARIANTS]
-    return [context.root / path for path in (_outputs.DATASET_FILE, *predictions, *PICTURED)]
+    return [context.root / path for path in (_outputs.DATASET_FILE, *predictions)]
 
 
 def report(context: Context) -> Mapping[str, float]:
@@ -62,11 +59,13 @@ def report(context: Context) -> Mapping[str, float]:
         for variant in _outputs.ENCODER_VARIANTS
     }
     sampled = bootstrap(truth, predictions, resamples=raw["evaluate"].get("resamples", 1000))
+    tious = [f"{tiou:.2f}" for tiou in sampled.tious]
     scores = [
         Score(
             name,
-            {f"{tiou:.2f}": float(v) for tiou, v in zip(sampled.tious, sampled.point[name], strict=True)},
+            dict(zip(tious, sampled.point[name].tolist(), strict=True)),
             sampled.average(name),
+            dict(zip(tious, sampled.per_tiou(name), strict=True)),
         )
         for name in predictions
     ]
@@ -99,7 +98,7 @@ def report(context: Context) -> Mapping[str, float]:
             warnings=_summary.warnings(metrics),
             parameters={name: flatten(section) for name, section in raw.items()},
             run_id=open_run(root),
-            tracking=context.params.tracking,
+            tracking=os.environ.get(SERVER_VARIABLE) or SERVER,
         )
     )
     write_text(out / "index.html", html)
@@ -160,7 +159,7 @@ def _notes(dataset: Dataset, truth: Any, differences: Sequence[Any]) -> list[str
 STAGE = DatasetStage(
     name="report",
     section=Report,
-    reads=(kinds.SHOTS, kinds.DETECTIONS, kinds.TRACKS, kinds.BANK, kinds.COMPRESSED, kinds.TRUTH),
+    reads=(kinds.FRAMES, kinds.SHOTS, kinds.DETECTIONS, kinds.TRACKS, kinds.BANK, kinds.COMPRESSED, kinds.TRUTH),
     inputs=inputs,
     run=report,
     always=True,

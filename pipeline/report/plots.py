@@ -51,8 +51,12 @@ def average_map_bars(scores: Sequence[Score], title: str = "Average mAP") -> Plo
             axes.plot([low, high], [i, i], color=ink, linewidth=1.4, solid_capstyle="butt")
             axes.plot([low, high], [i, i], "|", color=ink, markersize=8, markeredgewidth=1.4)
             axes.annotate(
-                f"{value:.1f}", (max(value, high) if high == high else value, i), (6, 0),
-                textcoords="offset points", va="center", fontweight="bold",
+                f"{value:.1f}",
+                (max(value, high) if high == high else value, i),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontweight="bold",
             )
         axes.set_yticks(range(len(scores)), [score.name for score in reversed(scores)])
         axes.tick_params(axis="y", length=0)
@@ -66,21 +70,27 @@ def average_map_bars(scores: Sequence[Score], title: str = "Average mAP") -> Plo
 
 
 def map_against_tiou(scores: Sequence[Score], title: str = "mAP against tIoU") -> Plot:
-    """One line per encoder over the thresholds."""
+    """One line per encoder over the thresholds, with its intervals as a band where they are known."""
 
     def draw(axes: Axes, colours: tuple[str, ...], ink: str) -> None:
         for i, score in enumerate(scores):
             tious = sorted(score.mAP)
             values = [100 * score.mAP[tiou] for tiou in tious]
-            axes.plot([float(tiou) for tiou in tious], values, marker="o", color=colours[i % len(colours)],
-                      label=score.name)
+            axes.plot(
+                [float(tiou) for tiou in tious], values, marker="o", color=colours[i % len(colours)], label=score.name
+            )
+            known = [tiou for tiou in tious if tiou in score.intervals]
+            low, high = ([100 * getattr(score.intervals[tiou], end) for tiou in known] for end in ("low", "high"))
+            axes.fill_between(
+                [float(tiou) for tiou in known], low, high, color=colours[i % len(colours)], alpha=0.12, linewidth=0
+            )
         axes.set_xlabel("tIoU threshold")
         axes.set_ylabel("mAP, %")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         legend(axes)
 
-    return draw_plot(title, "How fast each encoder loses ground as segments must fit more exactly.", draw)
+    return draw_plot(title, "Line: mAP; band: its 95 % interval over resampled videos.", draw)
 
 
 def training_curves(
@@ -111,7 +121,9 @@ def legend(axes: Axes, **options: Any) -> None:
 
 def draw_plot(title: str, caption: str, draw: Draw, height: float = 3.0, width: float = 6.0) -> Plot:
     """Draw twice, in light and in dark. ``draw`` gets the axes, the series' colours and the ink; sizes in inches."""
-    return draw_figure(title, caption, lambda figure, colours, ink: draw(figure.add_subplot(), colours, ink), height, width)
+    return draw_figure(
+        title, caption, lambda figure, colours, ink: draw(figure.add_subplot(), colours, ink), height, width
+    )
 
 
 def draw_figure(title: str, caption: str, draw: DrawFigure, height: float, width: float = 6.0) -> Plot:

@@ -67,13 +67,13 @@ class Sheet:
 
 
 def motion_colours(vectors: np.ndarray, fullest: float | None = None) -> np.ndarray:
-    """Motion vectors [height, width, 2] (x, y in px) as uint8 RGB: hue is the direction, saturation the speed.
+    """Motion vectors [height, width, 2] (x, y in px) as uint8 RGB: hue is the direction, brightness the speed's root.
 
-    ``fullest``: the speed in px that gets full colour; default: the fastest here. Rest is white.
+    ``fullest``: the speed in px that is as bright as can be; default: the fastest here. Rest is black.
     """
     x, y = (vectors[..., axis].astype(np.float64) for axis in (0, 1))
     speed = np.hypot(x, y)
     top = max(float(speed.max(initial=0.0)) if fullest is None else fullest, 1e-6)
     hue = np.arctan2(y, x) / (2 * np.pi) % 1.0
-    colours = hsv_to_rgb(np.stack([hue, np.clip(speed / top, 0, 1), np.ones_like(hue)], axis=-1))
+    colours = hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.8), np.sqrt(np.clip(speed / top, 0, 1))], axis=-1))
     return np.round(255 * colours).astype(np.uint8)

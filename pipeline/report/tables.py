@@ -1,7 +1,7 @@
 """The headline numbers as values, and as plain-text or Markdown tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.evaluation.bootstrap import Interval
@@ -15,11 +15,15 @@ Style = Literal["plain", "markdown"]
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the headline table: mAP per threshold ("0.50" -> 0..1) and average mAP with its interval."""
+    """One row of the headline table: mAP per threshold ("0.50" -> 0..1) and average mAP with its interval.
+
+    ``intervals``: those of the thresholds, where they are known.
+    """
 
     name: str
     mAP: Mapping[str, float]
     average: Interval
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.run.code import code_digest
+from pipeline.run.device_lease import lease
 from pipeline.run.executors import run_units
 from pipeline.run.files import DiskFull, link_or_copy, write_json
 from pipeline.run.params import PARAMS_FILE, ParameterError, RunSection, Section, check_params, flatten, read_params
@@ -122,13 +123,14 @@ def _run_videos(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     store = Store(context.root, stage.name)
     out = context.root / stage.out.format(variant=context.variant)
-    with folder_lock(store.folder):
+    with folder_lock(store.folder), ExitStack() as held:
         store.tidy()
         units = stage.units(context)
         keys, failures = _unit_keys(stage, context, units)
         entries = {id_: entry for id_, key in keys.items() if (entry := store.find(key))}
         reused = len(entries)
         missing = [u for u in units if u.id in keys and u.id not in entries]
+        held.enter_context(lease(stage.needs if missing else "cpu"))
         if missing:
             tracker.begin(context.progress.stage, _flat(context), _tags(context), make_key(sorted(keys.items())))
         context.progress.start("videos", len(units), reused + len(failures), reused)
@@ -205,7 +207,7 @@ def _run_dataset(stage: DatasetStage, context: Context, tracker: Tracker) -> tup
             work.mkdir(exist_ok=True)
             if stage.always:
                 shutil.rmtree(store.folder / key, ignore_errors=True)
-            with store.create(key) as (folder, record):
+            with lease(stage.needs), store.create(key) as (folder, record):
                 begin = _cpu_seconds()
                 full = replace(context, fingerprint=key, work=work, result=folder)
                 record["metrics"] = {k: float(v) for k, v in stage.run(full).items()}

@@ -187,7 +187,15 @@ class PipelineRun:
     @property
     def run_id(self) -> str | None:
         """The id, once a stage has opened it."""
-        return str(read_json(self.path)["run_id"]) if self.path.is_file() and "run_id" in read_json(self.path) else None
+        return self._state().get("run_id")
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The id of its experiment, once a stage has opened it."""
+        return self._state().get("experiment_id")
+
+    def _state(self) -> dict[str, Any]:
+        return dict(read_json(self.path)) if self.path.is_file() else {}
 
     def close(
         self, status: str, stages: Mapping[str, Mapping[str, Any]], wall_s: float, tags: Mapping[str, str]
@@ -257,7 +265,7 @@ def _open_parent(client: Any, experiment_id: str, state: dict[str, Any]) -> None
     if state.get("run_id"):
         return
     run = client.create_run(experiment_id, run_name=state.get("name", "dvc repro"), tags=state.get("tags", {}))
-    state["run_id"] = run.info.run_id
+    state |= {"run_id": run.info.run_id, "experiment_id": experiment_id}
     for key, value in state.get("params", {}).items():
         client.log_param(state["run_id"], key, value)
 

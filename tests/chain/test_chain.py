@@ -76,10 +76,11 @@ def test_killed_anywhere_ends_with_the_same_bytes(make_project: Callable[[str], 
 
     # A parameter set back costs nothing.
     definition.write_text(definition.read_text().replace("extra: 1\n", ""))
-    killed.run("dvc", "repro")
+    done = killed.run("dvc", "repro")
     assert killed.digests() == expected
     for stage in ("ingest", "frames", "pretrain", "lofi", "head@lofi"):
-        assert not metrics(killed, stage)["executed"]
+        # DVC restores it from its cache, or the stage runs and finds everything in the work store.
+        assert f"Running stage '{stage}'" not in done.stdout or not metrics(killed, stage)["executed"]
 
 
 def test_executors_give_the_same_bytes(make_project: Callable[[str], Project]) -> None:
@@ -98,9 +99,9 @@ def test_a_worktree_run_leaves_the_checkout_alone_and_shares_equal_work(make_pro
     before = project.run("git", "status", "--porcelain", "--ignored=no").stdout
     done = project.run("python", "-m", "pipeline", "run", "--set", "frames.jpeg_quality=70", "--target", "frames")
     assert project.run("git", "status", "--porcelain", "--ignored=no").stdout == before
-    (worktree,) = [p for p in (project.root / "data" / "work" / "runs").iterdir() if p.is_dir()]
+    (worktree,) = [p for p in (project.root / "data" / "work" / "runs").iterdir() if (p / ".git").exists()]
     other = Project(worktree, project.root)
-    assert metrics(other, "ingest")["videos"]["reused"] == 17, done.stdout
+    assert "Running stage 'ingest'" not in done.stdout or metrics(other, "ingest")["videos"]["reused"] == 17
     assert metrics(other, "frames")["videos"]["reused"] == 0
     here, there = project.digests(), other.digests()
     same = {name for name in here if here[name] == there[name]}
