@@ -89,7 +89,7 @@ def sgalign() -> Figures:
 
     set_threads(1)
     rows: Figures = {}
-    modules = {form: SGAlign(256, 512, 32, 4, "fixed", form) for form in ("plain", "fused")}  # type: ignore[arg-type]
+    modules = {form: SGAlign(256, 512, 32, 4, "fixed", form) for form in ("plain", "fused")}
     modules["plain"].load_state_dict(modules["fused"].state_dict())
     features = torch.randn(2, 1, 256, 100)
 

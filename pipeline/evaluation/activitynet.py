@@ -82,9 +82,7 @@ def evaluate(gt: GroundTruth, pred: Predictions, tious: FloatArray = TIOUS) -> R
     ap = np.zeros((len(tious), len(gt.labels)))
     for c, (begin, end) in enumerate(pairwise(matching.bounds)):
         ap[:, c] = _average_precision(matching.tp[:, begin:end], int(positives[c]))
-    return Result(
-        tious, gt.labels, ap, len(gt.videos), len(gt), len(pred), tuple(_warnings(gt, pred, matching.video))
-    )
+    return Result(tious, gt.labels, ap, len(gt.videos), len(gt), len(pred), tuple(_warnings(gt, pred, matching.video)))
 
 
 def match(gt: GroundTruth, pred: Predictions, tious: FloatArray = TIOUS) -> Matching:
@@ -125,9 +123,7 @@ def match(gt: GroundTruth, pred: Predictions, tious: FloatArray = TIOUS) -> Matc
     return Matching(order, bounds, tp, video[order])
 
 
-def segment_iou(
-    a_start: FloatArray, a_end: FloatArray, b_start: FloatArray, b_end: FloatArray
-) -> FloatArray:
+def segment_iou(a_start: FloatArray, a_end: FloatArray, b_start: FloatArray, b_end: FloatArray) -> FloatArray:
     """Intersection over union of segments in the toolkit's own arithmetic (NaN where both have zero length)."""
     with np.errstate(all="ignore"):
         intersection = (np.minimum(a_end, b_end) - np.maximum(a_start, b_start)).clip(0)

@@ -37,9 +37,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pairs() -> dict[str, Samples]:
-    tasks = {
-        name: pair_task(pair, n_frames=8, step_s=0.2 if name == "speed" else None) for name, pair in PAIRS.items()
-    }
+    tasks = {name: pair_task(pair, n_frames=8, step_s=0.2 if name == "speed" else None) for name, pair in PAIRS.items()}
     return gather(plans(450, seed=1, cards=CARDS), tasks)
 
 

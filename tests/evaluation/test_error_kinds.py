@@ -87,7 +87,9 @@ def test_fixed_false_negatives_leave_the_truth() -> None:
     truth = GroundTruth.from_rows(["a"], [("a", "run", 0, 10), ("a", "run", 20, 30), ("a", "jump", 40, 50)])
     diagnosis = diagnose(truth, Predictions.from_rows([("a", "run", 0, 10, 0.9)]))
     assert diagnosis.average_mAP == pytest.approx(0.25)  # AP 0.5 and 0
-    assert diagnosis.gain[FALSE_NEGATIVE] == pytest.approx(0.75)  # run is perfect, jump has nothing left to be judged on
+    assert diagnosis.gain[FALSE_NEGATIVE] == pytest.approx(
+        0.75
+    )  # run is perfect, jump has nothing left to be judged on
 
 
 def test_nothing_predicted_is_all_missed() -> None:

@@ -48,7 +48,9 @@ def _fits(world: World, event: Event) -> bool:
     tracks = [world.script.people[p].track for p in event.who]
     boxes = truth.box[np.isin(truth.box_track, tracks)]
     one_shot = not any(event.start < shot.start < event.stop for shot in world.script.shots)
-    return one_shot and len(boxes) == 2 * len(tracks) and bool((boxes[:, 0] > 2).all() and (boxes[:, 2] < width - 2).all())
+    return (
+        one_shot and len(boxes) == 2 * len(tracks) and bool((boxes[:, 0] > 2).all() and (boxes[:, 2] < width - 2).all())
+    )
 
 
 def _pictures(world: World, frames: np.ndarray, height: int, boxes: bool) -> list[np.ndarray]:

@@ -138,5 +138,3 @@ def _bend(
     normal = np.stack([-unit[:, 1], unit[:, 0]], 1)
     normal *= _SIDEWAYS * np.where(normal[:, :1] * outward >= 0, 1.0, -1.0)
     return root + foot * unit + height * normal, root + reach * unit
-
-

@@ -181,7 +181,9 @@ def _bag(img: np.ndarray, x: float, y: float, r: float, jitter: np.ndarray) -> N
 
 
 _ITEMS: dict[str, Callable[[np.ndarray, float, float, float, np.ndarray], None]] = {
-    "ball": _ball, "box": _box, "bag": _bag,
+    "ball": _ball,
+    "box": _box,
+    "bag": _bag,
 }
 
 

@@ -189,9 +189,7 @@ def _stools(picture: np.ndarray, script: Script, view: _View) -> None:
             draw.stool(picture, x, y, view.at(np.array([home, person.lane]))[1], view.scale)
 
 
-def _stage(
-    picture: np.ndarray, world: World, f: int, view: _View, looks: list[draw.Look], order: np.ndarray
-) -> None:
+def _stage(picture: np.ndarray, world: World, f: int, view: _View, looks: list[draw.Look], order: np.ndarray) -> None:
     """Shadows, people from back to front with their things, chest in front."""
     script, tracks = world.script, world.tracks
     places = view.at(tracks.items[:, f])
