@@ -15,6 +15,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
@@ -26,13 +27,15 @@ from pipeline.run.conduct import Conductor, StageFailed, StageStopped
 from pipeline.run.dvc import read_graph, targets
 from pipeline.run.files import read_json
 from pipeline.run.launch import Plan, Request, Session, check, open_session
-from pipeline.run.params import PARAMS_FILE, read_params
+from pipeline.run.params import PARAMS_FILE, ParameterError, read_params
+from pipeline.run.stage import find_stage
 
 ROOT = Path(__file__).resolve().parent.parent
 MLFLOW_URL_VARIABLE = "PIPELINE_MLFLOW_URL"
 STAGES_AT_ONCE = 2
 PUBLISH_SECONDS = 2.0
 NONE, ALL = "none", "all"
+GPU_DEPLOYMENT = "long-form-video/gpu"
 
 
 def _names(folder: str) -> list[str]:
@@ -63,6 +66,8 @@ def run_pipeline(
     target: Annotated[str, _one_of(TARGETS)] = ALL,
     overrides: list[str] = [],  # noqa: B006
     workspace: Literal["own", "here"] = "own",
+    share: bool = False,
+    gpu_stages: Literal["here", "queue"] = "here",
 ) -> Any:
     """Check the form, run one task per stage in the graph's order, and end with a summary.
 
@@ -72,6 +77,8 @@ def run_pipeline(
         target: The stage to stop at.
         overrides: Parameters to change, each as section.key=value, such as lofi.r_t=2.
         workspace: own is a git worktree of the last commit; here is the checkout itself, whose params.yaml is changed.
+        share: Take results from the DVC remote and push them there; for work on several machines.
+        gpu_stages: Run the stages that gain from a GPU here, or through the queue of the GPU workers (implies share).
     """
     request = Request(
         dataset,
@@ -80,14 +87,18 @@ def run_pipeline(
         None if target == ALL else target,
         workspace,
     )
-    plan = _task(_check, "check", "check")(request)
     log = get_run_logger()
+    checked = _task(_check, "check", "check")(request, return_state=True)
+    if not checked.is_completed():
+        log.error("nothing was started: %s", checked.message)
+        return Failed(message=checked.message)
+    plan: Plan = checked.result()
     begin = time.monotonic()
     with open_session(plan, {"prefect.flow_run_id": str(flow_run.id)}, log.warning) as session:
         log.info("working in %s", session.workspace)
-        conductor = Conductor(session)
+        conductor = Conductor(session, share or gpu_stages == "queue")
         try:
-            futures = _submit(plan, conductor)
+            futures = _submit(plan, conductor, gpu_stages == "queue")
             for future in futures.values():
                 future.wait()
         except BaseException:  # a cancelled run arrives here as an exception of Prefect's
@@ -106,30 +117,60 @@ def _task(function: Callable[..., Any], name: str, run_name: str) -> Any:
     return task(name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)(function)
 
 
-def _check(request: Request) -> Plan:
-    return check(ROOT, request)
+def _check(request: Request) -> Plan | State[Any]:
+    try:
+        return check(ROOT, request)
+    except (ParameterError, OSError) as error:  # a state and no exception: a traceback would bury what it says
+        return Failed(message=str(error))
 
 
-def _submit(plan: Plan, conductor: Conductor) -> dict[str, PrefectFuture[Any]]:
+def _submit(plan: Plan, conductor: Conductor, gpu_elsewhere: bool) -> dict[str, PrefectFuture[Any]]:
     """One task per stage, each waiting for those it stands on."""
     fresh = conductor.find_fresh()
     get_run_logger().info("%d of %d stages are up to date", len(fresh), len(plan.nodes))
     futures: dict[str, PrefectFuture[Any]] = {}
     for node in plan.nodes:
-        work = _task(_stage_of(conductor, node.name), node.stage, node.name)
+        elsewhere = gpu_elsewhere and node.name not in fresh and find_stage(node.stage).needs == "gpu"
+        before = _asking_gpu_worker(plan, node.name) if elsewhere else None
+        work = _task(_stage_of(conductor, node.name, before), node.stage, node.name)
         futures[node.name] = work.submit(wait_for=[futures[name] for name in node.after])
     return futures
 
 
-def _stage_of(conductor: Conductor, name: str) -> Callable[[], State[Any]]:
+def _asking_gpu_worker(plan: Plan, name: str) -> Callable[[], None]:
+    """Have a GPU worker do the stage and push its result, which dvc then finds here as the result of an earlier run."""
+    request = plan.request
+    parameters = {
+        "dataset": plan.dataset,
+        "recipe": request.recipe or NONE,
+        "target": name,
+        "overrides": list(request.overrides),
+        "share": True,
+    }
+
+    def ask() -> None:
+        log = get_run_logger()
+        log.info("%s: waiting for a worker of the queue %s", name, GPU_DEPLOYMENT)
+        run: Any = run_deployment(GPU_DEPLOYMENT, parameters=parameters, poll_interval=2, as_subflow=True)
+        state = run.state
+        if state is None or not state.is_completed():
+            # dvc decides: what the worker did not push is computed here.
+            log.warning("%s: the worker's run ended as %s", name, state.name if state else "unknown")
+
+    return ask
+
+
+def _stage_of(conductor: Conductor, name: str, before: Callable[[], None] | None) -> Callable[[], State[Any]]:
     def run_stage() -> State[Any]:
         log = get_run_logger()
         progress = _Progress(name)
         try:
+            if before is not None:
+                before()
             result = conductor.run(name, log.info, progress.publish)
         except StageStopped as stop:
             return Cancelled(message=str(stop))
-        except StageFailed as failure:  # a state and no exception: our traceback would bury the stage's message
+        except StageFailed as failure:
             return Failed(message=str(failure))
         if result.executed:
             return Completed(message=result.summary, data=result.summary)
@@ -199,7 +240,7 @@ def summary(session: Session, words: Mapping[str, str], wall_s: float) -> str:
         lines.append(f"| {name} | {first} | {videos.get('done', '')} | {videos.get('failed', '')} |")
         failures += metrics.get("failures", [])
     if failures:
-        lines += ["", f"## {len(failures)} failed videos", "", "| stage | video | cause |", "| --- | --- | --- |"]
+        lines += ["", f"## Failed videos: {len(failures)}", "", "| stage | video | cause |", "| --- | --- | --- |"]
         lines += [f"| {f['stage']} | {f['video']} | {str(f['cause'])[:300]} |" for f in failures[:50]]
     return "\n".join(lines) + "\n"
 

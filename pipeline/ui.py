@@ -1,6 +1,7 @@
 """``python -m pipeline ui``: the Prefect server, the served flow and the MLflow server on loopback, ended together."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -95,8 +96,8 @@ def ui(root: Path, prefect_port: int, mlflow_port: int) -> int:
         tracking.wait_until_ready(end)
         flow.wait_until_ready(end)
         base = f"http://{HOST}:{prefect_port}"
-        print(f"start and watch runs   {base}/deployments")
-        print(f"all runs               {base}/runs")
+        print(f"start a run            {base}/deployments/deployment/{_deployment(flow)}/run")
+        print(f"watch runs (Prefect)   {base}/runs")
         print(f"compare runs (MLflow)  http://{HOST}:{mlflow_port}")
         print(f"logs are in {server.log.parent}; Ctrl-C stops everything", flush=True)
         _keep_running(services, root)
@@ -162,6 +163,11 @@ class _Flow(Service):
 
     def is_ready(self) -> bool:
         return super().is_ready() and b"is being served" in self.log.read_bytes()
+
+
+def _deployment(flow: Service) -> str:
+    with urllib.request.urlopen(flow.ready, timeout=30) as answer:
+        return str(json.loads(answer.read())["id"])
 
 
 def _is_free(port: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.dvc import start_dvc, stop_tree
+from pipeline.run.dvc import start_dvc, start_push, stop_tree
 from pipeline.run.files import read_json
 from pipeline.run.launch import Session
 
@@ -48,10 +48,13 @@ class StageResult:
 
 
 class Conductor:
-    """Runs stages of one session, several at once where the caller does so; ``stop`` ends them all."""
+    """Runs stages of one session, several at once where the caller does so; ``stop`` ends them all.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    With ``share``, results are taken from the DVC remote where another machine has pushed them, and pushed there.
+    """
+
+    def __init__(self, session: Session, share: bool = False) -> None:
+        self._session, self._share = session, share
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
@@ -60,7 +63,7 @@ class Conductor:
 
     def find_fresh(self) -> set[str]:
         """Stages whose outputs are up to date, by ``dvc status``: as long as what they stand on is not executed anew."""
-        process = self._start(["status", "--json"], subprocess.PIPE)
+        process = self._start(["status", "--json"])
         text, _ = process.communicate()
         self._forget(process)
         try:
@@ -89,7 +92,7 @@ class Conductor:
         if name in (self._fresh or ()) and not self._executed & set(node.after):
             return StageResult(name, False, "up to date")
         watch = _StatusWatch(self.status_path(name), on_status)
-        process = self._start(["repro", "-s", name], subprocess.PIPE)
+        process = self._start(["repro", *(["--pull"] if self._share else []), "-s", name])
         watch.start()
         lines: deque[str] = deque(maxlen=_LAST_LINES)
         skipped = False
@@ -110,6 +113,8 @@ class Conductor:
         if code:
             message = status.get("message") if status.get("outcome") in ("final", "retry") else None
             raise StageFailed(message or "\n".join(lines) or f"{name}: dvc ended with {code}")
+        if self._share:
+            self._push(name, on_line)
         if skipped:
             return StageResult(name, False, "up to date, restored from the cache")
         self._executed.add(name)
@@ -130,13 +135,25 @@ class Conductor:
         for ender in enders:
             ender.join()
 
-    def _start(self, arguments: list[str], output: int) -> "subprocess.Popen[str]":
+    def _push(self, name: str, on_line: Callable[[str], None]) -> None:
+        process = self._register(lambda: start_push(name, self._session.workspace, self._session.environment))
+        text, _ = process.communicate()
+        self._forget(process)
+        if process.returncode:
+            last = (text.strip().splitlines() or ["dvc push said nothing"])[-1]
+            on_line(f"{name}: its results are in this machine's cache but not in the DVC remote: {last}")
+
+    def _start(self, arguments: list[str]) -> "subprocess.Popen[str]":
+        session = self._session
+        return self._register(
+            lambda: start_dvc(arguments, session.workspace, session.environment, own_group=True, output=subprocess.PIPE)
+        )
+
+    def _register(self, start: Callable[[], "subprocess.Popen[str]"]) -> "subprocess.Popen[str]":
         with self._lock:
             if self._stopping.is_set():
                 raise StageStopped("the run was stopped before this stage began")
-            process = start_dvc(
-                arguments, self._session.workspace, self._session.environment, own_group=True, output=output
-            )
+            process = start()
             self._processes.add(process)
         return process
 

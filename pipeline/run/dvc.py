@@ -73,6 +73,31 @@ def start_dvc(
     )
 
 
+# `dvc push` leaves out what is not in dvc's cache by declaration (metrics), though its run cache needs and has it.
+_PUSH = """
+import sys
+from dvc.repo import Repo
+with Repo(_wait_for_lock=True) as repo:
+    repo.push(targets=sys.argv[1:], run_cache=True)
+    outs = [out for name in sys.argv[1:] for stage in repo.stage.collect(name) for out in stage.outs]
+    repo.cloud.push({out.hash_info for out in outs if not out.use_cache and out.hash_info})
+"""
+
+
+def start_push(name: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """Start pushing a stage's results, so that another machine's ``dvc repro --pull`` finds them as an earlier run's."""
+    return subprocess.Popen(
+        tethered([sys.executable, "-c", _PUSH, name]),
+        cwd=folder,
+        env=dict(environment),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
 def signal_tree(pid: int, number: int) -> None:
     """Send a signal to a process and all below it, the lowest first."""
     try:
@@ -174,11 +199,11 @@ def read_graph(root: Path) -> dict[str, Node]:
     }
     ordered: dict[str, Node] = {}
     while len(ordered) < len(entries):
-        free = [name for name in entries if name not in ordered and all(p in ordered for p in after[name])]
-        if not free:
+        # The first that can be next, so that the file's own order is kept wherever it can be.
+        name = next((one for one in entries if one not in ordered and all(p in ordered for p in after[one])), None)
+        if name is None:
             raise ParameterError(f"{root / GRAPH_FILE}: the stages stand on each other in a circle")
-        for name in free:
-            ordered[name] = Node(name, entries[name][0], entries[name][1], after[name])
+        ordered[name] = Node(name, entries[name][0], entries[name][1], after[name])
     return ordered
 
 

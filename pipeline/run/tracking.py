@@ -337,9 +337,8 @@ def _experiment(client: Any, folder: Path, name: str) -> str:
         if experiment:
             return str(experiment.experiment_id)
         try:
-            return str(
-                client.create_experiment(name, artifact_location=(folder.resolve() / "artifacts" / name).as_uri())
-            )
+            files = (folder.resolve() / "artifacts" / name).as_uri()
+            return str(client.create_experiment(name, files))
         except Exception as error:
             if "already exists" not in str(error):
                 raise
