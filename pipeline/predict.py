@@ -6,21 +6,22 @@ ActivityNet's submission format, and on one page per video; a file that cannot b
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.folder import video_ids
 from pipeline.datasets.schema import file_stem
 from pipeline.report.timeline import IndexEntry, index_page, timeline_page
-from pipeline.run.files import write_json, write_text
+from pipeline.run.files import read_json, write_json, write_text
 from pipeline.run.stage import Unit
 from pipeline.video.decode import VideoError, scan
 from pipeline.video.thumbnails import thumbnails
 from stages import _encoder, _gtad, _outputs, features, frames
 
 THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
-HEADS_BY_MERIT = _outputs.ENCODER_VARIANTS
+TRAINED = _outputs.ENCODER_VARIANTS[:2]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def predict(root: Path, videos: Sequence[Path], out: Path, checkpoint: Path | No
     model = load_model(find_checkpoint(root, checkpoint))
     results: dict[str, list[dict[str, Any]]] = {}
     entries: list[IndexEntry] = []
-    files = list(named_files(videos))
+    files = named_files(videos)
     for number, (id_, path) in enumerate(files, start=1):
         try:
             found, duration_s, pictures = localise_file(path, model)
@@ -94,7 +95,7 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
                 "expected a folder like data/checkpoints/heads/lofi"
             )
         return checkpoint
-    for variant in HEADS_BY_MERIT[:2]:
+    for variant in TRAINED:
         folder = root / _outputs.HEADS.format(variant=variant)
         if all((folder / name).is_file() for name in needed):
             return folder
@@ -111,8 +112,6 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
 
 def load_model(folder: Path) -> Model:
     """Open a checkpoint folder."""
-    from pipeline.run.files import read_json
-
     gtad, classifier, spec, classes = _gtad.load(folder)
     raw = read_json(folder / _gtad.HEAD_FILE)
     return Model(folder, gtad, classifier, spec, classes, frames.Frames.model_validate(raw["frames"]), raw["snippets"])
@@ -140,20 +139,13 @@ def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float
     return found, duration_s, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
 
 
-def named_files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def named_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     """(id, file): the stem, or the relative path where stems collide; folders are walked, hidden files left out."""
-    files: list[tuple[Path, Path]] = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            files += [(p, p.relative_to(path)) for p in inside]
+            files += sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         else:
-            files.append((path, path))
-    stems = [file.stem for file, _ in files]
-    seen: set[str] = set()
-    for file, relative in files:
-        id_ = file.stem if stems.count(file.stem) == 1 else relative.as_posix()
-        while id_ in seen:  # the same relative path below two folders
-            id_ = f"{file.parent.name}/{id_}"
-        seen.add(id_)
-        yield id_, file
+            files.append(path)
+    files = list(dict.fromkeys(files))
+    return list(zip(video_ids(files), files, strict=True))
