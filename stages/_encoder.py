@@ -4,6 +4,7 @@ A folder ``data/checkpoints/encoders/<variant>`` holds ``encoder.safetensors`` a
 snippet is cut, so that no reader needs those numbers from params.yaml a second time.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -71,6 +72,24 @@ def load(folder: Path) -> tuple["nn.Module", EncoderSpec]:
     encoder = build(spec)
     load_weights(encoder, folder / WEIGHTS_FILE)
     return encoder.eval(), spec
+
+
+def load_for_inference(folder: Path, threads: int) -> tuple["nn.Module", EncoderSpec]:
+    """A saved encoder on its device; read once per process as long as its file does not change.
+
+    A pool's worker encodes many videos. ``threads``: torch threads of this process from now on.
+    """
+    return _loaded(folder, (folder / WEIGHTS_FILE).stat().st_mtime_ns, threads)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, _changed: int, threads: int) -> tuple["nn.Module", EncoderSpec]:
+    from pipeline.training.device import device, set_deterministic, set_threads
+
+    set_threads(threads)
+    set_deterministic(strict=False)
+    encoder, spec = load(folder)
+    return encoder.to(device()), spec
 
 
 def to_clips(

@@ -3,7 +3,7 @@
 Whatever artifact or truth is missing leaves its part out, and a sentence says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,12 +33,7 @@ def detections(
 ) -> Section:
     """Boxes that were found, over the true ones; ``class_ap50``: AP50 by class, empty where nothing was scored."""
     sheets, missing = [], list[Block]()
-    for video in shown:
-        path = artifact(root, _outputs.DETECTIONS, video)
-        if not path.is_file():
-            missing.append(Text(f"{video.id} was not searched.", warning=True))
-            continue
-        found, classes = _read_boxes(kinds.DETECTIONS, path)
+    for video, found, classes in _read_shown(root, shown, kinds.DETECTIONS, _outputs.DETECTIONS, "searched", missing):
         rows = np.linspace(0, len(found["pts"]) - 1, COLUMNS + 2).round().astype(int)[1:-1]
         sheets += _pair(root, video, found, classes, np.unique(rows), missing, least_score)
     text = f"Boxes with a score of at least {least_score:g}, and the true ones; point at a box for its score."
@@ -52,12 +47,7 @@ def detections(
 def tracks(root: Path, shown: Sequence[Video], measures: Sequence[Measure]) -> Section:
     """A second's pace through a stretch of each video, a colour per tube."""
     sheets, missing = [], list[Block]()
-    for video in shown:
-        path = artifact(root, _outputs.TRACKS, video)
-        if not path.is_file():
-            missing.append(Text(f"{video.id} was not tracked.", warning=True))
-            continue
-        found, classes = _read_boxes(kinds.TRACKS, path)
+    for video, found, classes in _read_shown(root, shown, kinds.TRACKS, _outputs.TRACKS, "tracked", missing):
         times = found["pts"][len(found["pts"]) // 2] + np.arange(COLUMNS) - COLUMNS / 2
         pictures = np.unique(np.abs(found["pts"] - times[:, None]).argmin(axis=1))
         sheets += _pair(root, video, found, classes, pictures, missing, tubes=True)
@@ -174,6 +164,14 @@ def _class_colour(name: str, classes: Sequence[str]) -> int:
     return _colour(list(classes).index(name) if name in classes else -1)
 
 
-def _read_boxes(kind: Kind, path: Path) -> tuple[dict[str, Any], list[str]]:
-    with kind.open(path) as reader:
-        return {name: reader[name] for name in kind.arrays}, reader.attributes["classes"].split(",")
+def _read_shown(
+    root: Path, shown: Sequence[Video], kind: Kind, out: str, done: str, missing: list[Block]
+) -> Iterator[tuple[Video, dict[str, Any], list[str]]]:
+    """Each video that has an artifact of boxes, its arrays and class names; the others are named in ``missing``."""
+    for video in shown:
+        path = artifact(root, out, video)
+        if path.is_file():
+            with kind.open(path) as reader:
+                yield video, {name: reader[name] for name in kind.arrays}, reader.attributes["classes"].split(",")
+        else:
+            missing.append(Text(f"{video.id} was not {done}.", warning=True))

@@ -6,9 +6,8 @@ instant, its last feature map is averaged over time, and the region is aligned a
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -19,9 +18,6 @@ from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage
 from stages import _encoder, _outputs
-
-if TYPE_CHECKING:
-    from torch import nn
 
 STEP_S = 1.0
 """Seconds between the rows of a track."""
@@ -88,7 +84,7 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
     from pipeline.video.crop import crop_resize
 
     frames, tracks, weights, _ = unit.inputs
-    encoder, spec = _loaded(weights.parent, weights.stat().st_mtime_ns, params.threads)
+    encoder, spec = _encoder.load_for_inference(weights.parent, params.threads)
     with kinds.TRACKS.open(tracks) as reader:
         attributes = reader.attributes
         rows = rows_of({name: reader[name] for name in kinds.TRACKS.arrays}, attributes["duration_s"])
@@ -121,17 +117,6 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
         },
     )
     return {"rows": len(rows["t"]), "seconds": len(instants)}
-
-
-@lru_cache(maxsize=1)
-def _loaded(folder: Path, _changed: int, threads: int) -> tuple["nn.Module", _encoder.EncoderSpec]:
-    # Once per process: a pool's worker encodes many videos.
-    from pipeline.training.device import device, set_deterministic, set_threads
-
-    set_threads(threads)
-    set_deterministic(strict=False)
-    encoder, spec = _encoder.load(folder)
-    return encoder.to(device()), spec
 
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:

@@ -5,7 +5,6 @@ of the video that it stands for, ``t_start`` and ``t_end`` in seconds.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from stages import _encoder, _outputs
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
 
 
 class Features(Section):
@@ -63,7 +61,7 @@ def encode_video(
     from pipeline.datasets.snippets import FrameStore, snippet_indices
     from pipeline.training.device import device
 
-    encoder, spec = _loaded(encoder_folder, (encoder_folder / _encoder.WEIGHTS_FILE).stat().st_mtime_ns, params.threads)
+    encoder, spec = _encoder.load_for_inference(encoder_folder, params.threads)
     with kinds.FRAMES.open(frames) as artifact:
         duration_s = float(artifact.attributes["duration_s"])
     store = FrameStore({"video": frames})
@@ -87,17 +85,6 @@ def write(path: Path, features: "np.ndarray", spec: _encoder.EncoderSpec, durati
         {"t_start": t_start, "t_end": t_end, "feature": features},
         {"encoder": spec.name, "window_s": spec.window_s, "frames_per_snippet": spec.frames, "duration_s": duration_s},
     )
-
-
-@lru_cache(maxsize=1)
-def _loaded(folder: Path, _changed: int, threads: int) -> tuple["nn.Module", _encoder.EncoderSpec]:
-    # Once per process: a pool's worker encodes many videos.
-    from pipeline.training.device import device, set_deterministic, set_threads
-
-    set_threads(threads)
-    set_deterministic(strict=False)
-    encoder, spec = _encoder.load(folder)
-    return encoder.to(device()), spec
 
 
 def _entries(_params: Any, root: Path, variant: str) -> Sequence[str]:
