@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.run.announced import store_folder
 from pipeline.run.records import RunRecord, read_runs, recent_runs
-from pipeline.run.tracking import store_folder
 
 _BESIDE_THE_POINT = ("system/",)
 

@@ -126,6 +126,7 @@ STAGE = DatasetStage(
     code=lambda params, _root, _variant: [_detector.table_entry(params.network)],
     inputs=inputs,
     run=train,
+    checkpoints={"detector": "stages._served"},
     outs={"detector": _outputs.DETECTOR, "history": "data/checkpoints/history/detector"},
 )
 

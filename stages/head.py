@@ -149,6 +149,7 @@ STAGE = DatasetStage(
     code=lambda _params, _root, _variant: _gtad.ENTRIES,
     inputs=inputs,
     run=train_head,
+    checkpoints={"head": "stages._served"},
     outs={"head": _outputs.HEADS, "history": "data/checkpoints/history/head-{variant}"},
 )
 

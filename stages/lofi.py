@@ -155,6 +155,7 @@ STAGE = DatasetStage(
     ],
     inputs=inputs,
     run=lofi,
+    checkpoints={"lofi": "stages._served"},
     outs={"lofi": _outputs.ENCODERS.format(variant="lofi"), "history": "data/checkpoints/history/lofi"},
 )
 

@@ -124,6 +124,7 @@ STAGE = DatasetStage(
     ],
     inputs=inputs,
     run=pretrain,
+    checkpoints={"acp": "stages._served", "untrained": "stages._served"},
     outs={
         "acp": _outputs.ENCODERS.format(variant="acp"),
         "untrained": _outputs.ENCODERS.format(variant="untrained"),

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
+from pipeline.run.announced import open_run
 from pipeline.run.files import write_bytes, write_json, write_text
 from pipeline.run.params import PARAMS_FILE, Section, flatten, read_params
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from pipeline.run.tracking import open_run
 from stages import _outputs, _summary
 
 if TYPE_CHECKING:

@@ -19,13 +19,14 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.run.announced import PARENT_VARIABLE, STORE_VARIABLE, store_folder
 from pipeline.run.dvc import Node, forget_dead_locks, needed_for, read_graph, signal_tree, start_dvc, targets
 from pipeline.run.files import read_json, write_text
 from pipeline.run.params import PARAMS_FILE, ParameterError, apply_overrides, check_params, read_params
 from pipeline.run.process import folder_lock
 from pipeline.run.stage import section_models
 from pipeline.run.store import WORK_VARIABLE, make_key, work_root
-from pipeline.run.tracking import PARENT_VARIABLE, STORE_VARIABLE, PipelineRun, store_folder
+from pipeline.run.tracking import PipelineRun
 from pipeline.run.worktree import git, prepare_worktree, uncommitted, warn, worktree_folder
 
 INTERRUPT_GRACE_S = 3.0

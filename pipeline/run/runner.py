@@ -213,6 +213,8 @@ def _run_dataset(stage: DatasetStage, context: Context, tracker: Tracker) -> tup
                 record["metrics"] = {k: float(v) for k, v in stage.run(full).items()}
                 record["cpu_s"] = _cpu_seconds() - begin
                 record["run_id"] = tracker.run_id
+                for name, module in stage.checkpoints.items():
+                    tracker.checkpoint(_model_name(context, name), folder / name, module)
             shutil.rmtree(work, ignore_errors=True)
             entry = Entry(store.folder / key)
         for name, target in stage.outs.items():
@@ -247,6 +249,11 @@ def _base_key(stage: Stage, context: Context) -> list[Any]:
         _plain(context.shared),
         kinds,
     ]
+
+
+def _model_name(context: Context, folder: str) -> str:
+    """Stage, variant and folder, no word twice: head-lofi, pretrain-acp. MLflow allows neither @ nor a slash."""
+    return "-".join(dict.fromkeys([*context.progress.stage.split("@"), folder]))
 
 
 def _lookup(sections: Mapping[str, Section], path: str) -> Any:

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.run.artifacts import Kind
 from pipeline.run.params import RunSection, Section
@@ -30,6 +30,20 @@ class Unit:
     stem: str
     inputs: tuple[Path, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Array(NamedTuple):
+    """An array that a checkpoint takes or gives; -1 in ``shape``: any length."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Signature(NamedTuple):
+    """What a checkpoint takes, and gives: an array, or a table of columns with their types (``double``, ``string``)."""
+
+    inputs: Array
+    outputs: Array | Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,9 @@ class DatasetStage(Stage):
     inputs: Callable[[Context], Sequence[Path]] = field(default=lambda context: ())
     run: Callable[[Context], Mapping[str, float]] = field(default=lambda context: {})
     outs: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    """Sub-folder of ``context.result`` -> module that serves it: ``signature(folder)`` and ``_load_pyfunc(folder)``, which
+    gives an object with ``predict``. Tracking logs them as models."""
     always: bool = False
     """Never taken from the work store (the report, which is exempt from "same input, same bytes")."""
 

@@ -3,37 +3,30 @@
 The only file that names mlflow.
 Tracking is an observer: whatever goes wrong here becomes a warning in the stage's metrics and never fails a stage.
 
-The pipeline run (the parent) is opened by the first stage that executes, so a run with nothing to do leaves no trace. The
-door announces it in a file whose path is in ``PIPELINE_PARENT_RUN``, and closes it; under bare ``dvc repro`` the first stage
-makes that file and the report closes the run.
+The pipeline run (the parent) is opened by the first stage that executes, so a run with nothing to do leaves no trace; see
+``pipeline.run.announced``. The door closes it; under bare ``dvc repro`` the report does.
 """
 
 import fcntl
+import importlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.files import read_json, write_json
-from pipeline.run.store import make_key
+from pipeline.run.announced import PARENT_VARIABLE, announced_path, locked_state, read_state, state_path, store_folder
+from pipeline.run.stage import Signature
 
-PARENT_VARIABLE = "PIPELINE_PARENT_RUN"
-STORE_VARIABLE = "PIPELINE_TRACKING"
 FLUSH_SECONDS = 5.0
 SYSTEM_SECONDS = 5.0
 MOST_FAULTS = 3
 """After so many different faults a stage stops talking to MLflow: each may have cost it seconds of waiting."""
-
-
-def store_folder(root: Path) -> Path:
-    """Where the SQLite store and the runs' files lie: ``mlruns``, or another checkout's."""
-    return Path(os.environ.get(STORE_VARIABLE) or root / "mlruns")
 
 
 def store_uri(folder: Path) -> str:
@@ -73,6 +66,17 @@ class Tracker:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
+    def checkpoint(self, name: str, folder: Path, loader: str) -> None:
+        """Log a folder of weights as a model that ``mlflow.pyfunc.load_model`` gives back from the project's root.
+
+        Args:
+            name: of the model within the experiment.
+            folder: copied as it is.
+            loader: module whose ``_load_pyfunc(folder)`` builds it; its ``signature(folder)`` says what it takes and gives.
+        """
+        if self._client is not None and self.run_id is not None:
+            self._guard("log a checkpoint", lambda: self._checkpoint(name, folder, loader))
+
     def end(self, metrics: Mapping[str, float], files: list[Path], failed: bool) -> None:
         """Log the final metrics and files and close the child run."""
         if self._client is None or self.run_id is None:
@@ -96,7 +100,7 @@ class Tracker:
         client = self._client
 
         def close() -> None:
-            with _parent_file(self._parent_path()) as state:
+            with locked_state(announced_path(self._root)) as state:
                 if not state.get("run_id"):
                     return
                 _log_metrics(client, state["run_id"], metrics)
@@ -112,7 +116,7 @@ class Tracker:
         folder = store_folder(self._root)
         self._client = client = connect(folder)
         experiment_id = _experiment(client, folder, self._experiment)
-        with _parent_file(self._parent_path()) as state:
+        with locked_state(announced_path(self._root)) as state:
             _open_parent(client, experiment_id, state)
             parent = str(state["run_id"])
         run = client.create_run(
@@ -129,9 +133,23 @@ class Tracker:
             client.log_inputs(self.run_id, [DatasetInput(source)])
         self._monitor = _start_monitor(folder, str(self.run_id))
 
-    def _parent_path(self) -> Path:
-        announced = os.environ.get(PARENT_VARIABLE)
-        return Path(announced) if announced else _parent_path(self._root, store_folder(self._root))
+    def _checkpoint(self, name: str, folder: Path, loader: str) -> None:
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+        from mlflow.pyfunc import save_model
+
+        client, run_id = self._client, str(self.run_id)
+        signature = _signature(importlib.import_module(loader).signature(folder))
+        experiment_id = client.get_run(run_id).info.experiment_id
+        model = client.create_logged_model(experiment_id, name, source_run_id=run_id, model_type=loader)
+        with tempfile.TemporaryDirectory() as temp:
+            save_model(
+                f"{temp}/model", loader_module=loader, data_path=str(folder), signature=signature,
+                mlflow_model=Model(run_id=run_id, model_id=model.model_id), pip_requirements=[],
+            )  # fmt: skip
+            client.log_model_artifacts(model.model_id, f"{temp}/model")
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
@@ -177,8 +195,8 @@ class PipelineRun:
         tags: Mapping[str, str],
     ) -> "PipelineRun":
         """Say what the run will be if a stage opens it; a run that a killed door left open will be closed then."""
-        run = cls(_parent_path(workspace, store))
-        with _parent_file(run.path) as state:
+        run = cls(state_path(workspace, store))
+        with locked_state(run.path) as state:
             left = [*state.get("left", []), *([state["run_id"]] if state.get("run_id") else [])]
             state.clear()
             state |= {"name": name, "experiment": experiment, "params": dict(params), "tags": dict(tags), "left": left}
@@ -187,15 +205,12 @@ class PipelineRun:
     @property
     def run_id(self) -> str | None:
         """The id, once a stage has opened it."""
-        return self._state().get("run_id")
+        return read_state(self.path).get("run_id")
 
     @property
     def experiment_id(self) -> str | None:
         """The id of its experiment, once a stage has opened it."""
-        return self._state().get("experiment_id")
-
-    def _state(self) -> dict[str, Any]:
-        return dict(read_json(self.path)) if self.path.is_file() else {}
+        return read_state(self.path).get("experiment_id")
 
     def close(
         self, status: str, stages: Mapping[str, Mapping[str, Any]], wall_s: float, tags: Mapping[str, str]
@@ -210,7 +225,7 @@ class PipelineRun:
         """
         run_id = None
         try:
-            with _parent_file(self.path) as state:
+            with locked_state(self.path) as state:
                 run_id = state.get("run_id")
                 if run_id:
                     client = connect(self.path.parent)
@@ -223,40 +238,9 @@ class PipelineRun:
         return run_id
 
 
-def open_run(root: Path) -> str | None:
-    """The id of the pipeline run that is going on in this checkout, once a stage has opened it."""
-    announced = os.environ.get(PARENT_VARIABLE)
-    return PipelineRun(Path(announced) if announced else _parent_path(root, store_folder(root))).run_id
-
-
 def stage_tag(stage: str) -> str:
     """The pipeline run's tag that says which run made a stage's results (MLflow allows no @ in it)."""
     return f"stage.{stage.replace('@', '/')}"
-
-
-def _parent_path(workspace: Path, store: Path) -> Path:
-    # One per checkout: worktrees share the store and may run at the same time.
-    return store.resolve() / f"open_run-{make_key(str(workspace.resolve()))}.json"
-
-
-@contextmanager
-def _parent_file(path: Path) -> Iterator[dict[str, Any]]:
-    """The announced run, to read and change while no other process does; emptied means: remove the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            state: dict[str, Any] = read_json(path)
-        except (FileNotFoundError, ValueError):
-            state = {}
-        before = dict(state)
-        try:
-            yield state
-        finally:
-            if not state:
-                path.unlink(missing_ok=True)
-            elif state != before:
-                write_json(path, state)
 
 
 def _open_parent(client: Any, experiment_id: str, state: dict[str, Any]) -> None:
@@ -314,6 +298,20 @@ def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float]) -> None
 
     now = int(time.time() * 1000)
     client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
+
+
+def _signature(signature: Signature) -> Any:
+    """MLflow's form of a signature: tensors by dtype and shape, tables by column types."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    def schema(values: Any) -> Any:
+        if isinstance(values, Mapping):
+            return Schema([ColSpec(kind, name) for name, kind in values.items()])
+        return Schema([TensorSpec(np.dtype(values.dtype), values.shape)])
+
+    return ModelSignature(schema(signature.inputs), schema(signature.outputs))
 
 
 def _start_monitor(folder: Path, run_id: str) -> Any:

@@ -1,11 +1,16 @@
 """MLflow: two levels of runs, one store for several first users, and never a reason to fail."""
 
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.run.tiny_project import TinyProject
+from pipeline.run.tracking import SYSTEM_SECONDS
+from tests.run.tiny_project import TinyProject, clean_environment
 
 
 def runs(store: Path) -> list[Any]:
@@ -70,3 +75,107 @@ def test_a_broken_store_is_a_warning(project: TinyProject) -> None:
     assert metrics["mlflow_run_id"] is None
     assert metrics["metrics"]["videos"] == 3
     assert project.json("data/work/status/ingest.json")["outcome"] == "done"
+
+
+SERVER = """
+import json
+from pathlib import Path
+
+from pipeline.run.stage import Array, Signature
+
+
+class Weight:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def predict(self, inputs, params=None):
+        return inputs * self.weight
+
+
+def signature(folder):
+    return Signature(Array("float64", (-1, 2)), Array("float64", (-1, 2)))
+
+
+def _load_pyfunc(path):
+    return Weight(json.loads((Path(path) / "weights.json").read_text())["weight"])
+"""
+LOAD = """
+import sys
+import mlflow
+import numpy
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/" + sys.argv[2])
+print(model.metadata.signature.inputs, float(model.predict(numpy.array([[1.0, 2.0]]))[0, 1]))
+try:
+    model.predict(numpy.array([[1.0, 2.0, 3.0]]))
+except mlflow.exceptions.MlflowException as error:
+    print("refused", error)
+"""
+
+
+def with_checkpoint(project: TinyProject) -> None:
+    """Let ``train`` declare its weights as a checkpoint that ``stages._weight`` serves."""
+    project.write("stages/_weight.py", SERVER)
+    train = (project.folder / "stages" / "train.py").read_text()
+    project.write(
+        "stages/train.py", train.replace("run=run, outs", 'run=run, checkpoints={"model": "stages._weight"}, outs')
+    )
+    project.params["run"]["tracking"] = True
+
+
+def test_a_checkpoint_is_a_model_with_a_signature(project: TinyProject) -> None:
+    with_checkpoint(project)
+    project.run("ingest")
+    project.run("train", "a")
+    metrics = project.json("reports/metrics/train@a.json")
+    assert metrics["warnings"] == []
+    (run,) = (one for one in runs(project.folder / "mlruns") if one.info.run_id == metrics["mlflow_run_id"])
+    (output,) = run.outputs.model_outputs
+
+    uri = f"sqlite:///{project.folder / 'mlruns' / 'mlflow.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, uri, output.model_id], cwd=project.folder,
+        env=clean_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    weight = metrics["metrics"]["weight"]
+    assert f"[Tensor('float64', (-1, 2))] {2 * weight}" in done.stdout
+    assert "refused" in done.stdout, "the signature is enforced"
+
+
+def test_a_checkpoint_that_cannot_be_logged_is_a_warning(project: TinyProject) -> None:
+    with_checkpoint(project)
+    project.write(
+        "stages/_weight.py", SERVER.replace("return Signature", "raise KeyError('no shape')\n    return Signature")
+    )
+    project.run("ingest")
+    project.run("train", "a")
+    metrics = project.json("reports/metrics/train@a.json")
+    assert metrics["warnings"] == ["MLflow could not log a checkpoint: KeyError: 'no shape'"]
+    assert project.json("data/checkpoints/a/weights.json")["weight"] == metrics["metrics"]["weight"]
+
+
+def test_what_the_machine_did_meanwhile(project: TinyProject) -> None:
+    project.params["run"]["tracking"] = True
+    project.run("ingest")
+    project.run("train", "a", TINY_PAUSE=str(1.5 * SYSTEM_SECONDS / 20))
+    run_id = project.json("reports/metrics/train@a.json")["mlflow_run_id"]
+    (run,) = (one for one in runs(project.folder / "mlruns") if one.info.run_id == run_id)
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_a_locked_store_costs_a_warning_and_a_bounded_wait(project: TinyProject) -> None:
+    """Somebody holds the database (a backup, a hanging server): the stage does its work all the same."""
+    project.params["run"]["tracking"] = True
+    project.run("ingest")
+    with closing(sqlite3.connect(project.folder / "mlruns" / "mlflow.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        stage = project.start("train", "a")
+        _, error = stage.communicate(timeout=120)
+    assert stage.returncode == 0, error
+    metrics = project.json("reports/metrics/train@a.json")
+    assert "database is locked" in " ".join(metrics["warnings"])
+    assert project.json("data/checkpoints/a/weights.json")["weight"] == metrics["metrics"]["weight"]
+    text = project.run("report")  # and when it is free again, tracking goes on
+    assert "could not" not in text
