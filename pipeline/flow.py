@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Cancelling, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -131,13 +132,13 @@ def _submit(plan: Plan, conductor: Conductor, gpu_elsewhere: bool) -> dict[str, 
     futures: dict[str, PrefectFuture[Any]] = {}
     for node in plan.nodes:
         elsewhere = gpu_elsewhere and node.name not in fresh and find_stage(node.stage).needs == "gpu"
-        before = _asking_gpu_worker(plan, node.name) if elsewhere else None
+        before = _asking_gpu_worker(plan, conductor, node.name) if elsewhere else None
         work = _task(_stage_of(conductor, node.name, before), node.stage, node.name)
         futures[node.name] = work.submit(wait_for=[futures[name] for name in node.after])
     return futures
 
 
-def _asking_gpu_worker(plan: Plan, name: str) -> Callable[[], None]:
+def _asking_gpu_worker(plan: Plan, conductor: Conductor, name: str) -> Callable[[], None]:
     """Have a GPU worker do the stage and push its result, which dvc then finds here as the result of an earlier run."""
     request = plan.request
     parameters = {
@@ -151,13 +152,24 @@ def _asking_gpu_worker(plan: Plan, name: str) -> Callable[[], None]:
     def ask() -> None:
         log = get_run_logger()
         log.info("%s: waiting for a worker of the queue %s", name, GPU_DEPLOYMENT)
-        run: Any = run_deployment(GPU_DEPLOYMENT, parameters=parameters, poll_interval=2, as_subflow=True)
-        state = run.state
-        if state is None or not state.is_completed():
-            # dvc decides: what the worker did not push is computed here.
-            log.warning("%s: the worker's run ended as %s", name, state.name if state else "unknown")
+        run: Any = run_deployment(GPU_DEPLOYMENT, parameters=parameters, timeout=0, as_subflow=True)
+        conductor.on_stop(lambda: _cancel(run.id))
+        with get_client(sync_client=True) as client:
+            while not conductor.stopping:
+                state = client.read_flow_run(run.id).state
+                if state is not None and state.is_final():
+                    if not state.is_completed():
+                        # dvc decides: what the worker did not push is computed here.
+                        log.warning("%s: the worker's run ended as %s", name, state.name)
+                    return
+                time.sleep(PUBLISH_SECONDS)
 
     return ask
+
+
+def _cancel(run_id: Any) -> None:
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Cancelling())
 
 
 def _stage_of(conductor: Conductor, name: str, before: Callable[[], None] | None) -> Callable[[], State[Any]]:

@@ -58,6 +58,7 @@ class Conductor:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
+        self._on_stop: list[Callable[[], object]] = []
         self._fresh: set[str] | None = None
         self._executed: set[str] = set()
 
@@ -124,12 +125,26 @@ class Conductor:
         """Where the stage writes its progress."""
         return self._session.workspace / "data" / "work" / "status" / f"{name}.json"
 
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopping.is_set()
+
+    def on_stop(self, action: Callable[[], object]) -> None:
+        """Have :meth:`stop` call ``action`` too (at once if it was called): for work elsewhere on behalf of this run."""
+        with self._lock:
+            self._on_stop.append(action)
+            late = self._stopping.is_set()
+        if late:
+            action()
+
     def stop(self) -> None:
         """End every stage that runs, within a few seconds, and let none begin."""
-        self._stopping.set()
         with self._lock:
-            running = list(self._processes)
+            self._stopping.set()
+            running, actions = list(self._processes), list(self._on_stop)
         enders = [threading.Thread(target=stop_tree, args=(process, STOP_GRACE_S)) for process in running]
+        enders += [threading.Thread(target=action) for action in actions]
         for ender in enders:
             ender.start()
         for ender in enders:
@@ -140,8 +155,9 @@ class Conductor:
         text, _ = process.communicate()
         self._forget(process)
         if process.returncode:
-            last = (text.strip().splitlines() or ["dvc push said nothing"])[-1]
-            on_line(f"{name}: its results are in this machine's cache but not in the DVC remote: {last}")
+            said = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
+            cause = said[-1] if said else "dvc push said nothing"  # indented lines are its advice, or a traceback
+            on_line(f"{name}: its results are in this machine's cache but not in the DVC remote: {cause}")
 
     def _start(self, arguments: list[str]) -> "subprocess.Popen[str]":
         session = self._session

@@ -24,9 +24,10 @@ def prefect(pages: Pages, home: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-@pytest.fixture
-def clone(pages: Pages, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def clone(pages: Pages, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Another clone with the same data and DVC remote, and a worker on the queue ``gpu`` in it."""
+    tmp_path = tmp_path_factory.mktemp("machine")
     project, clone, remote = pages.project, tmp_path / "clone", tmp_path / "remote"
     text = (project.folder / "stages/train.py").read_text()
     project.write("stages/train.py", text.replace('variants=("a", "b"),', 'variants=("a", "b"), needs="gpu",'))
@@ -74,3 +75,25 @@ def test_a_second_worker_takes_the_gpu_queue(pages: Pages, clone: Path) -> None:
     wait_until(
         lambda: pages.tasks(run)["train@a"] == ("Cached", "up to date, restored from the cache"), "it was cached"
     )
+
+
+def test_a_cancelled_run_cancels_what_it_delegated(pages: Pages, clone: Path) -> None:
+    """The stage on the other machine ends too: nobody waits for its result any more."""
+    run = pages.start(target="train@b", overrides=["train.steps=3000"], gpu_stages="queue")
+
+    def training() -> list[Path]:
+        logs = (clone / "data/work/runs").glob("*/computed.log")
+        return [path for path in logs if "train@b" in path.read_text()]
+
+    wait_until(training, "the second machine trains", 120)
+    status, answer = pages.call(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert status == 201, answer
+    assert pages.wait(run, 60)["type"] == "CANCELLED"
+    _, found = pages.call("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
+    delegated = found[0]
+    assert delegated["id"] != run
+    assert delegated["parameters"]["target"] == "train@b"
+    assert pages.wait(delegated["id"], 60)["type"] == "CANCELLED"
+    (log,) = training()
+    assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] and Path(p.info["cwd"]) == log.parent]
+    assert len(log.read_text().splitlines()) < 3000

@@ -101,3 +101,17 @@ def test_stop_ends_the_stage_and_lets_none_begin(project: DoorProject) -> None:
     assert not project.processes()
     with pytest.raises(StageStopped):
         conductor.run("ingest", lambda line: None, lambda status: None)
+
+
+@pytest.mark.parametrize(("where", "cause"), [("params.yaml/remote", "Not a directory"), (None, "no remote specified")])
+def test_a_remote_that_is_away_costs_a_message(project: DoorProject, where: str | None, cause: str) -> None:
+    """A path that cannot be reached, or no remote at all: the stage's own work is done, and kept for the next run."""
+    if where is not None:
+        project.command("dvc", "remote", "add", "--local", "-d", "shared", str(project.folder / where))
+    lines: list[str] = []
+    result = Conductor(session(project), share=True).run("ingest", lines.append, lambda status: None)
+    assert result.executed
+    assert project.json("reports/metrics/ingest.json")["metrics"]["total"] == 6
+    assert re.search(f"ingest: its results are in this machine's cache but not in the DVC remote: .*{cause}", lines[-1])
+    again = Conductor(session(project), share=True).run("ingest", lines.append, lambda status: None)
+    assert not again.executed
