@@ -231,12 +231,14 @@ def summary(session: Session, words: Mapping[str, str], wall_s: float) -> str:
     url, run_id = os.environ.get(MLFLOW_URL_VARIABLE, ""), session.run.run_id
     link = f"{url}/#/experiments/{session.run.experiment_id}/runs/{run_id}"
     run = (f"[{run_id}]({link})" if url else run_id) if run_id else "none: nothing had to be computed"
-    report = session.workspace / "reports" / "index.html"
+    path = session.workspace / "reports" / "index.html"
+    # A browser follows no link from a server's page to a file: the copy in MLflow can be clicked.
+    report = f"[page]({link}/artifacts/index.html), `{path}`" if url and run_id else f"`{path}`"
     lines = [
         f"# {plan.dataset}: {session.status.lower()} after {wall_s:.0f} s",
         "",
         f"- MLflow run: {run}",
-        f"- report: {f'[{report}]({report.as_uri()})' if report.is_file() else 'not made by this run'}",
+        f"- report: {report if path.is_file() else 'not made by this run'}",
         f"- workspace: `{session.workspace}`",
         f"- overrides: {', '.join(f'`{one}`' for one in plan.request.overrides) or 'none'}",
         "",

@@ -336,7 +336,10 @@ def _experiment(client: Any, folder: Path, name: str) -> str:
             return str(experiment.experiment_id)
         try:
             files = (folder.resolve() / "artifacts" / name).as_uri()
-            return str(client.create_experiment(name, files))
+            # The kind opens its pages on runs, metrics and models instead of on the traces of a language model.
+            return str(
+                client.create_experiment(name, files, tags={"mlflow.experimentKind": "custom_model_development"})
+            )
         except Exception as error:
             if "already exists" not in str(error):
                 raise

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.browser import Browser
+from pipeline.report.page import Report, StageRow, report_page
+from tests.browser import Browser
 from tests.flow.conftest import Pages
 from tests.run.door_project import runs
 from tests.run.tiny_project import wait_until
@@ -134,3 +135,23 @@ def test_two_runs_side_by_side(browser: Browser, pages: Pages, picture: Path) ->
         browser.wait_for(words)
     browser.screenshot(picture / "compare.png")
     assert not browser.foreign
+
+
+def test_the_report_leads_to_its_runs(browser: Browser, pages: Pages, picture: Path, tmp_path: Path) -> None:
+    """The links of a report that was opened as a file, followed on the live MLflow server."""
+    assert pages.wait(pages.start(target="train@a", overrides=["train.steps=11"]))["type"] == "COMPLETED"
+    found = runs(pages.project.folder / "mlruns")
+    parent = next(one for one in found if "mlflow.parentRunId" not in one.data.tags)
+    child = next(one for one in found if one.data.tags.get("dvc.stage") == "train@a")
+    url = f"http://127.0.0.1:{pages.mlflow}"
+    row = StageRow("train@a", run_id=child.info.run_id)
+    page = tmp_path / "index.html"
+    page.write_text(report_page(Report("A run", stages=[row], run_id=parent.info.run_id, tracking=url)))
+    for run in (parent, child):
+        browser.open(page.as_uri())
+        browser.wait_for("train@a")
+        link = browser.run(f"[...document.links].map(a => a.href).find(h => h.includes('{run.info.run_id}'))")
+        browser.open(link)
+        browser.wait_for(run.info.run_name)
+        browser.wait_for("Finished")
+    browser.screenshot(picture / "from-report.png")

@@ -1,5 +1,6 @@
 """The stage ``report`` on a small project whose artifacts are written by hand."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
 from pipeline.run.stage import find_stage, section_models
 from stages import _outputs
+from tests.browser import Browser
 
 DURATION, WIDTH, HEIGHT = 8.0, 64, 48
 PTS = np.arange(0.0, DURATION, 0.25)
@@ -195,3 +197,26 @@ def test_server_that_the_ui_started_is_linked(project: Path, monkeypatch: pytest
     assert 'href="http://127.0.0.1:5999/#/runs/the-whole-run"' in html
     assert 'href="http://127.0.0.1:5999/#/runs/run-of-track"' in html
     assert ":5000" not in html
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(project: Path, tmp_path: Path) -> None:
+    """Opened as a file, with no server and no network: all drawn, nothing asked for, nothing wider than the window."""
+    make(project)
+    browser = Browser(tmp_path / "chromium", width=1200, height=900)
+    try:
+        browser.open((project / "reports" / "index.html").as_uri())
+        browser.wait_for("What fixing a kind of error would give")
+        assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert browser.run("document.images.length") >= 10
+        assert browser.run("document.documentElement.scrollWidth") <= 1200
+        for name in browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))"):
+            assert browser.run(f"document.querySelector('{name}') !== null"), f"{name} leads nowhere"
+        browser.click("Tracks", "nav a")
+        browser.wait_until("window.scrollY > 0", "the tracks")
+        browser.click("frames", "summary")
+        browser.wait_for("jpeg_quality")
+        browser.screenshot(Path(os.environ.get("PIPELINE_SCREENSHOTS") or tmp_path) / "report.png")
+        assert browser.foreign == set()
+    finally:
+        browser.close()
