@@ -14,7 +14,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock repro test test-all lint format bench clean ui
+.PHONY: help setup lock repro test test-all test-slow lint format bench clean ui
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,8 +38,11 @@ repro: setup  ## run the main job: raw video to localised actions and a report (
 test: setup  ## the default tests, under 8 minutes on two cores
 	@python -m pytest -q
 
-test-all: setup  ## every test: kill tests, the whole chain at tiny size (under 45 minutes)
+test-all: setup  ## every test, both tiers (under 45 minutes)
 	@python -m pytest -q -m "slow or not slow"
+
+test-slow: setup  ## the slow tier alone: kills, the pages in a browser (where there is Chromium), the whole chain at tiny size
+	@python -m pytest -q -m slow
 
 lint: setup  ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy

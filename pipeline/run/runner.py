@@ -113,7 +113,8 @@ def run_stage(
         },
     )
     if stage.name == "report":
-        page = [root / "reports" / "index.html", *sorted((root / "reports" / "plots").glob("*.png"))]
+        plots = sorted((root / "reports" / "plots").glob("*.png"))
+        page = [root / "reports" / "index.html", *(path for path in plots if not path.name.startswith("readme-"))]
         tracker.close_parent(metrics, [path for path in page if path.is_file()])
     return f"{details['summary']}, {cost['process_cpu_s']:.0f} CPU s"
 
