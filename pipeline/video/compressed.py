@@ -27,7 +27,7 @@ import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
 from pipeline.video.container import Clock, Damage, VideoError, open_video
-from pipeline.video.decode import _Display, _Orientation
+from pipeline.video.decode import Display, Orientation
 
 BLOCK = 8
 """Side of a block in pixels of the coded picture."""
@@ -116,7 +116,7 @@ class _Coded(NamedTuple):
 
     t: float
     frame: VideoFrame
-    display: _Display
+    display: Display
     packet_bytes: int
     is_reference: bool
     has_vectors: bool
@@ -132,7 +132,7 @@ def _decode_with_vectors(path: Path) -> Iterator[_Coded]:
         context.options = {"flags2": "+export_mvs"}
         context.copy_opaque = True  # what is set on a packet comes with the frame that it becomes
         clock, damage = Clock(container, stream), Damage(path, container, stream)
-        display: _Display | None = None
+        display: Display | None = None
         size = (0, 0)
         length_bytes = _nal_length_bytes(context.extradata)
         for packet in damage.packets(container, stream):
@@ -141,7 +141,7 @@ def _decode_with_vectors(path: Path) -> Iterator[_Coded]:
                 t, duration = clock.time(frame)
                 damage.end_s = t + duration
                 if display is None:
-                    display, size = _Display.of(frame, stream), (frame.width, frame.height)
+                    display, size = Display.of(frame, stream), (frame.width, frame.height)
                     _check_grid(path, display.orientation, *size)
                 if (frame.width, frame.height) != size:
                     sizes = f"{size[0]} x {size[1]} to {frame.width} x {frame.height} px"
@@ -231,7 +231,7 @@ def _source_inside(mv: np.ndarray, width: int, height: int) -> np.ndarray:
     return inside
 
 
-def _check_grid(path: Path, orientation: _Orientation, width: int, height: int) -> None:
+def _check_grid(path: Path, orientation: Orientation, width: int, height: int) -> None:
     """Blocks are counted from the stored picture's top left corner: one that is flipped must end on a whole block."""
     shown = (height, width) if orientation.transpose else (width, height)
     if (orientation.flip_x and shown[0] % BLOCK) or (orientation.flip_y and shown[1] % BLOCK):
@@ -241,9 +241,9 @@ def _check_grid(path: Path, orientation: _Orientation, width: int, height: int) 
         )  # fmt: skip
 
 
-def _upright(orientation: _Orientation, mv: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _upright(orientation: Orientation, mv: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn motion and validity like the picture: the blocks' places and the vectors' directions."""
-    if orientation == _Orientation():
+    if orientation == Orientation():
         return mv, valid
     if orientation.transpose:
         mv = mv[..., ::-1]

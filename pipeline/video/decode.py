@@ -21,7 +21,9 @@ from av.video.stream import VideoStream
 
 from pipeline.video.container import Clock, Damage, VideoError, open_video, promised_end
 
-__all__ = ["Frame", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at", "probe", "scan"]
+__all__ = [
+    "Display", "Frame", "Orientation", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at", "probe", "scan",
+]  # fmt: skip
 
 GRID_TOLERANCE_S = 0.0015
 """Two times this close are equal: Matroska rounds to 1 ms, so the difference of two of its times is off by up to 1 ms."""
@@ -58,7 +60,7 @@ class VideoInfo:
     rotation: int
 
 
-class _Orientation(NamedTuple):
+class Orientation(NamedTuple):
     """How stored pictures become upright ones: transpose first, then flip. One of the eight right-angled ones."""
 
     transpose: bool = False
@@ -66,46 +68,47 @@ class _Orientation(NamedTuple):
     flip_y: bool = False
 
     @staticmethod
-    def of(frame: VideoFrame) -> "_Orientation":
+    def of(frame: VideoFrame) -> "Orientation":
         """From the display matrix [[a, b, .], [c, d, .], ...]: a stored point (x, y) is shown at (ax + cy, bx + dy)."""
         data: Any = frame.side_data.get("DISPLAYMATRIX")
         if data is None:
-            return _Orientation()
+            return Orientation()
         (a, b), (c, d) = np.frombuffer(data, dtype=np.int32).reshape(3, 3)[:2, :2].astype(float)
         if abs(b) + abs(c) > abs(a) + abs(d):
-            return _Orientation(True, c < 0, b < 0)
-        return _Orientation(False, a < 0, d < 0)
+            return Orientation(True, c < 0, b < 0)
+        return Orientation(False, a < 0, d < 0)
 
     def clockwise_degrees(self) -> int:
         """The rotation, a mirroring aside."""
         return (90 if self.flip_x else 270) if self.transpose else (180 if self.flip_y else 0)
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
+        """Turn an array [height, width, channels]."""
         if self.transpose:
             picture = picture.transpose(1, 0, 2)
         return np.ascontiguousarray(picture[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
 
 
-class _Display(NamedTuple):
+class Display(NamedTuple):
     """Size and orientation of the shown pictures, fixed by the first frame of a stream, and the scaler of the stream."""
 
     width: int
     height: int
-    orientation: _Orientation
+    orientation: Orientation
     scaler: VideoReformatter  # keeps its filters from frame to frame: half the time of VideoFrame.reformat
 
     @staticmethod
-    def of(frame: VideoFrame, stream: VideoStream) -> "_Display":
+    def of(frame: VideoFrame, stream: VideoStream) -> "Display":
         aspect = float(stream.sample_aspect_ratio or 1)
         width, height = frame.width, frame.height
         if aspect > 0 and abs(aspect - 1) > SQUARE_PIXELS_WITHIN:
             width = max(1, round(width * aspect))
-        orientation = _Orientation.of(frame)
+        orientation = Orientation.of(frame)
         if orientation.transpose:
             width, height = height, width
-        return _Display(width, height, orientation, VideoReformatter())
+        return Display(width, height, orientation, VideoReformatter())
 
-    def scaled(self, short_side: int | None, height: int | None) -> "_Display":
+    def scaled(self, short_side: int | None, height: int | None) -> "Display":
         """The same with the shorter side, or the height, as given and the other in proportion, rounded."""
         if height is not None:
             scale = height / self.height
@@ -126,12 +129,20 @@ class _Display(NamedTuple):
             self.orientation.clockwise_degrees(),
         )
 
-    def picture(self, frame: VideoFrame) -> np.ndarray:
-        """Scale and convert in one swscale pass, before the copy; then turn."""
-        width, height = (self.height, self.width) if self.orientation.transpose else (self.width, self.height)
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width before turning."""
+        return (self.width, self.height) if self.orientation.transpose else (self.height, self.width)
+
+    def converted(self, frame: VideoFrame) -> VideoFrame:
+        """Scaled and converted to RGB in one swscale pass, not turned."""
+        height, width = self.stored
         # One swscale thread: the default would take every core for a picture of 64 rows.
-        rgb = self.scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
-        return self.orientation.apply(rgb.to_ndarray())
+        return self.scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
+
+    def picture(self, frame: VideoFrame) -> np.ndarray:
+        """The upright RGB picture; scaled before the copy."""
+        return self.orientation.apply(self.converted(frame).to_ndarray())
 
 
 class _Shown(NamedTuple):
@@ -140,7 +151,7 @@ class _Shown(NamedTuple):
     t: float
     duration: float
     frame: VideoFrame
-    display: _Display
+    display: Display
 
     @property
     def end(self) -> float:
@@ -157,11 +168,11 @@ def _walk(path: Path, container: InputContainer, stream: VideoStream) -> Iterato
         VideoError: see :func:`decode`.
     """
     clock, damage = Clock(container, stream), Damage(path, container, stream)
-    display: _Display | None = None
+    display: Display | None = None
     for packet in damage.packets(container, stream):
         for frame in damage.frames(packet):
             t, duration = clock.time(frame)
-            display = display or _Display.of(frame, stream)
+            display = display or Display.of(frame, stream)
             damage.end_s = t + duration
             yield _Shown(t, duration, frame, display)
     damage.check_end()
