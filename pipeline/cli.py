@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pipeline import extract
 from pipeline.evaluation import command as evaluation_command
 
 
@@ -45,6 +46,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     print(json.dumps(evaluation_command.run(options), indent=1))
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    print(json.dumps(extract.run(options)))
     return 0
 
 
@@ -116,6 +122,7 @@ HELP = {
     "run": "run the graph, or what of it is out of date",
     "ui": "start the pages of Prefect and MLflow; runs are started from a form there",
     "predict": "localise actions in your own videos",
+    "extract": "write what a video file itself holds: compressed",
     "evaluate": "score a predictions file against a ground truth",
     "compare": "print what two runs had different and what it did",
     "bench": "measure speed and write reports/bench/*.json",
@@ -125,6 +132,7 @@ COMMANDS = {
     "run": (_run_arguments, _run),
     "ui": (_ui_arguments, _ui),
     "predict": (_predict_arguments, _predict),
+    "extract": (extract.add_arguments, _extract),
     "evaluate": (evaluation_command.add_arguments, _evaluate),
     "compare": (_compare_arguments, _compare),
     "bench": (_bench_arguments, _bench),

@@ -80,6 +80,9 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
             missing.append(Text(f"The coded stream of {video.id} was not read.", warning=True))
             continue
         with kinds.COMPRESSED.open(path) as reader:
+            if "mv" not in reader:
+                missing.append(Text(f"The motion of {video.id} was not kept (compressed.arrays).", warning=True))
+                continue
             pts, predicted = reader["pts"], np.flatnonzero(reader["reference_index"] >= 0)
             if not len(predicted):
                 missing.append(Text(f"{video.id} has no predicted frame, so no motion vectors.", warning=True))
@@ -87,15 +90,14 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
             chosen = predicted[np.linspace(0, len(predicted) - 1, COLUMNS + 2).round().astype(int)[1:-1]]
             motion = [reader.rows("mv", slice(row, row + 1))[0].astype(np.float64) for row in chosen]
         fullest = min(max(float(np.hypot(one[..., 0], one[..., 1]).max()) for one in motion), _FULL_PX)
-        # Enlarged without smoothing: a block is a block.
-        blocks = [np.kron(motion_colours(one, fullest), np.ones((8, 8, 1), np.uint8)) for one in motion]
+        colours = [motion_colours(one, fullest) for one in motion]
         size = (video.width, video.height)
         shown_row = [Picture(image, *size) for image in decoded_pictures(root, video, pts[chosen], missing)]
         motion_row = [
-            Picture(jpeg.encode(one, 90), *size, f"{pts[row]:.2f} s") for one, row in zip(blocks, chosen, strict=True)
+            Picture(jpeg.encode(one, 90), *size, f"{pts[row]:.2f} s") for one, row in zip(colours, chosen, strict=True)
         ]
         sheets.append(Sheet(video.id, [Row("shown", shown_row), Row("motion", motion_row)]))
-    text = "Motion vectors of the coded stream, 8 x 8 px blocks: the hue is the direction, the brightness the speed."
+    text = "Motion vectors of the coded stream: the hue is the direction, the brightness the speed."
     return picture_section("stream", "Compressed stream", text, [], sheets, missing, None)
 
 

@@ -18,6 +18,7 @@ DOORS = (
     "pipeline.cli",
     "pipeline.__main__",
     "pipeline.predict",
+    "pipeline.extract",
     "pipeline.bench",
     "pipeline.compare",
     "pipeline.flow",

@@ -28,7 +28,7 @@ class Array:
     """One declared array: numpy dtype name (or ``BYTES``), named dimensions, unit and meaning.
 
     The first dimension is the one rows are appended along. Sizes of equally named dimensions agree within a file; a
-    dimension that is a number has that size.
+    dimension that is a number has that size. An ``optional`` array may be absent from a file.
     """
 
     dtype: str
@@ -37,6 +37,7 @@ class Array:
     doc: str
     chunk_rows: int = 256
     compress: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class Kind:
 
     def declaration(self) -> str:
         """The declaration as text; part of the work store's key of every stage that reads or writes the kind."""
-        arrays = sorted((n, a.dtype, a.dims, a.unit, a.chunk_rows, a.compress) for n, a in self.arrays.items())
+        arrays = sorted(
+            (n, a.dtype, a.dims, a.unit, a.chunk_rows, a.compress, *(("optional",) if a.optional else ()))
+            for n, a in self.arrays.items()
+        )
         return repr((self.name, self.version, arrays, sorted((n, t.__name__) for n, t in self.attributes.items())))
 
     @contextmanager
@@ -95,9 +99,13 @@ class Kind:
             yield Reader(self, file, path)
 
     def read(self, path: Path) -> dict[str, np.ndarray]:
-        """Read all arrays into memory. Raises as :meth:`open`."""
+        """Read all arrays that the file has into memory. Raises as :meth:`open`."""
         with self.open(path) as reader:
-            return {name: reader[name] for name in self.arrays}
+            return {name: reader[name] for name in self.arrays if name in reader}
+
+    def required(self) -> set[str]:
+        """Names of the arrays that no file lacks."""
+        return {name for name, array in self.arrays.items() if not array.optional}
 
 
 class Writer:
@@ -112,16 +120,19 @@ class Writer:
     def append(self, **rows: Any) -> None:
         """Append rows: one value per declared array, each with a leading row dimension.
 
-        Arrays that share their first dimension must bring the same number of rows.
+        Arrays that share their first dimension must bring the same number of rows. Optional arrays may be left out, the
+        same ones in every call.
         """
-        wrong = sorted(set(rows) ^ set(self.kind.arrays))
+        expected = set(self._sets) if self._sets else self.kind.required() | (set(rows) & set(self.kind.arrays))
+        wrong = sorted(set(rows) ^ expected)
         if wrong:
             raise ArtifactError(
                 f"{self.kind.name}: arrays {wrong} do not match the declared ones {sorted(self.kind.arrays)}"
             )
         sizes: dict[str, int] = {}
         for name, declared in self.kind.arrays.items():
-            self._append_one(name, declared, rows[name], sizes)
+            if name in rows:
+                self._append_one(name, declared, rows[name], sizes)
 
     def _append_one(self, name: str, declared: Array, value: Any, sizes: dict[str, int]) -> None:
         if declared.dtype == BYTES:
@@ -169,7 +180,7 @@ class Writer:
 
     def finish(self) -> None:
         """Write the attributes and flush; called at the end of :meth:`Kind.writer`."""
-        missing = sorted(set(self.kind.arrays) - set(self._sets))
+        missing = sorted(self.kind.required() - set(self._sets))
         if missing:
             raise ArtifactError(f"{self.kind.name}: nothing was written to {missing}")
         wrong = sorted(set(self.attributes) ^ set(self.kind.attributes))
@@ -194,10 +205,13 @@ class Reader:
                 f"{path}: holds kind {found[0]!r} version {found[1]}, "
                 f"this reader knows {kind.name!r} version {kind.version}; run the stage that writes it again"
             )
-        missing = [n for n in kind.arrays if n not in file] + [n for n in kind.attributes if n not in file.attrs]
+        missing = [n for n in kind.arrays if n in kind.required() and n not in file]
+        missing += [n for n in kind.attributes if n not in file.attrs]
         if missing:
             raise ArtifactError(f"{path}: {missing} missing from this {kind.name} artifact")
         for name, declared in kind.arrays.items():
+            if name not in file:
+                continue
             found_as = (_dtype_name(file[name]), tuple(file[name].attrs.get("dims", ())))
             if found_as != (declared.dtype, declared.dims):
                 raise ArtifactError(
@@ -205,14 +219,24 @@ class Reader:
                     f"declared for {kind.name} version {kind.version}: {declared.dtype} {declared.dims}"
                 )
         self.kind = kind
-        self._file = file
+        self._file, self._path = file, path
         self.attributes: dict[str, Any] = {n: t(file.attrs[n]) for n, t in kind.attributes.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.rows(name, slice(None))
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the file has this array."""
+        return name in self._file
+
     def rows(self, name: str, index: slice | np.ndarray) -> np.ndarray:
-        """Read rows of one array; byte strings come as an object array of uint8 arrays."""
+        """Read rows of one array; byte strings come as an object array of uint8 arrays.
+
+        Raises:
+            ArtifactError: an optional array that this file was written without.
+        """
+        if name not in self._file:
+            raise ArtifactError(f"{self._path}: written without {name!r}; it has {sorted(self._file)}")
         return np.asarray(self._file[name][index])
 
     def __len__(self) -> int:

@@ -25,12 +25,22 @@ SHOTS = Kind(
     attributes={"detector": str},
 )
 
-COMPRESSED_CHUNK = 32
-"""Rows of a chunk; appended in such groups, every chunk is packed once."""
+COMPRESSED_CHUNK = 4
+"""Rows of a chunk of pixels: small, because training reads single frames. Append multiples: a chunk is packed once."""
+
+
+def _pixels(dtype: str, channels: str, unit: str, doc: str) -> Array:
+    dims = ("frame", "row", "column", *([channels] if channels else ()))
+    return Array(dtype, dims, unit, doc, COMPRESSED_CHUNK, compress=True, optional=True)
+
+
+def _vectors(dtype: str, dims: tuple[str, ...], unit: str, doc: str) -> Array:
+    return Array(dtype, dims, unit, doc, 4096, compress=True, optional=True)
+
 
 COMPRESSED = Kind(
     name="compressed",
-    version=1,
+    version=2,
     doc="What the coded stream of one video tells of each shown frame, upright; see pipeline.video.compressed.",
     arrays={
         "pts": Array("float64", ("frame",), "s", "time of the frame"),
@@ -38,21 +48,20 @@ COMPRESSED = Kind(
         "packet_bytes": Array("int32", ("frame",), "byte", "size in the stream; 0 where two frames share a packet"),
         "i_frame_index": Array("int32", ("frame",), "row", "the last I-frame, this one included; -1: none yet"),
         "reference_index": Array("int32", ("frame",), "row", "frame that mv and residual are against; -1: none"),
-        "mv": Array(
-            "float16", ("frame", "block_row", "block_column", "2"), "px",
-            "motion since the reference frame in coded pixels: x to the right, y down", COMPRESSED_CHUNK, compress=True,
-        ),
-        "valid": Array(
-            "uint8", ("frame", "block_row", "block_column"), "0/1",
-            "the block has a vector; elsewhere mv is 0", COMPRESSED_CHUNK, compress=True,
-        ),
-        "residual": Array(
-            "int8", ("frame", "row", "column", "3"), "grey level",
-            "RGB, picture less the reference picture moved by mv; 0 without reference", COMPRESSED_CHUNK, compress=True,
-        ),
+        "vector_frame": _vectors("int32", ("vector",), "row", "frame of the vector, ascending"),
+        "vector_block": _vectors("int16", ("vector", "4"), "px", "x, y, width, height of the block; x, y: top left"),
+        "vector_motion": _vectors("float32", ("vector", "2"), "px", "the block's place less that of its source: x, y"),
+        "vector_source": _vectors("int8", ("vector",), "side", "-1: the source is in an earlier frame, 1: a later one"),
+        "mv": _pixels("int16", "2", "px", "motion since the reference frame, in coded pixels: x right, y down"),
+        "mv_accumulated": _pixels("int16", "2", "px", "motion since the I-frame, in coded pixels (thesis eq. 4.1)"),
+        "residual": _pixels("int16", "3", "grey level", "RGB, picture less the reference picture moved by mv"),
+        "residual_accumulated": _pixels("int16", "3", "grey level", "RGB, picture less the moved I-frame"),
+        "valid": _pixels("uint8", "", "0/1", "mv is the stream's; 0: intra, from outside the picture, or rejected"),
+        "i_frame": Array(BYTES, ("i_frame",), "JPEG bytes", "every I-frame, rows x columns x 3", optional=True),
+        "i_frame_row": Array("int32", ("i_frame",), "row", "frame of each i_frame", optional=True),
     },
-    attributes={"width": int, "height": int, "block": int},
-)  # fmt: skip
+    attributes={"width": int, "height": int, "rows": int, "columns": int, "codec": str, "normalised_from": str},
+)
 
 TRUTH = Kind(
     name="truth",

@@ -99,6 +99,7 @@ class Display(NamedTuple):
 
     @staticmethod
     def of(frame: VideoFrame, stream: VideoStream) -> "Display":
+        """Of a stream with this first frame: square pixels, upright."""
         aspect = float(stream.sample_aspect_ratio or 1)
         width, height = frame.width, frame.height
         if aspect > 0 and abs(aspect - 1) > SQUARE_PIXELS_WITHIN:
@@ -119,6 +120,7 @@ class Display(NamedTuple):
         return self._replace(width=max(1, round(self.width * scale)), height=max(1, round(self.height * scale)))
 
     def info(self, stream: VideoStream, fps: float, duration_s: float, n_frames: int) -> VideoInfo:
+        """With what else is known of the stream."""
         return VideoInfo(
             self.width,
             self.height,

@@ -65,9 +65,8 @@ def write_artifacts(root: Path, video: Video, jpeg: bytes) -> None:
         root / _outputs.COMPRESSED / stem,
         {"pts": PTS, "frame_type": np.full(n, 2, np.uint8), "packet_bytes": np.ones(n, np.int32),
          "i_frame_index": np.zeros(n, np.int32), "reference_index": np.arange(n, dtype=np.int32) - 1,
-         "mv": np.ones((n, 6, 8, 2), np.float16), "valid": np.ones((n, 6, 8), np.uint8),
-         "residual": np.zeros((n, 6, 8, 3), np.int8)},
-        {**size, "block": 8},
+         "mv": np.ones((n, 6, 8, 2), np.int16)},
+        {**size, "rows": 6, "columns": 8, "codec": "h264", "normalised_from": ""},
     )  # fmt: skip
     true = boxes(True)
     kinds.TRUTH.write(

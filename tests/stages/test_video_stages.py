@@ -15,6 +15,7 @@ from pipeline.run import kinds
 from pipeline.run.params import read_params
 from pipeline.run.progress import StageProgress
 from pipeline.run.stage import Context, VideoStage, find_stage
+from pipeline.video import jpeg
 from pipeline.video.decode import VideoError, decode
 from stages import _outputs
 from tests.video.clips import encode_clip
@@ -94,14 +95,19 @@ def test_the_coded_stream_is_written(root: Path, project: Path, tmp_path: Path) 
         if video.id in failures:
             continue
         with kinds.COMPRESSED.open(tmp_path / f"{video.file_stem}.h5") as reader:
-            rows = {name: reader[name] for name in kinds.COMPRESSED.arrays}
-            assert reader.attributes == {"width": video.width, "height": video.height, "block": 8}
+            rows = {name: reader[name] for name in kinds.COMPRESSED.arrays if name in reader}
+            size = (reader.attributes["rows"], reader.attributes["columns"])
+            assert (reader.attributes["width"], reader.attributes["height"]) == (video.width, video.height)
+            assert (min(size), reader.attributes["codec"]) == (56, "h264")
         times = [frame.pts_s for frame in decode(project / video.path)]
         assert rows["pts"].tolist() == times
-        assert rows["mv"].shape == (len(times), -(-video.height // 8), -(-video.width // 8), 2)
-        assert rows["residual"].shape[1] == 36
+        assert rows["mv"].shape == rows["mv_accumulated"].shape == (len(times), *size, 2)
+        assert rows["residual_accumulated"].shape == (len(times), *size, 3)
         predicted = rows["reference_index"] >= 0
         assert (predicted == (rows["frame_type"] > 1)).all()
         assert (rows["reference_index"] < np.arange(len(times))).all()
-        assert not rows["residual"][~predicted].any()
+        assert not rows["residual_accumulated"][~predicted].any()
+        assert rows["residual_accumulated"][predicted].any()
         assert not rows["mv"][rows["valid"] == 0].any()
+        assert rows["i_frame_row"].tolist() == np.flatnonzero(rows["frame_type"] == 1).tolist()
+        assert jpeg.decode(rows["i_frame"][0]).shape == (*size, 3)
