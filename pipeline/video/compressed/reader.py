@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.video.compressed.accumulate import accumulate
 from pipeline.video.compressed.motion import Motion
-from pipeline.video.compressed.residual import colour_plane, difference, warp
+from pipeline.video.compressed.residual import colour_plane, difference, pixels, warp
 from pipeline.video.compressed.stream import Coded, decode_with_vectors
 from pipeline.video.compressed.trace import Trace, fetch
 from pipeline.video.compressed.vectors import Vectors, exported, vectors
@@ -18,6 +18,7 @@ ARRAYS = ("vectors", "mv", "mv_accumulated", "residual", "residual_accumulated",
 
 _MOTION = {"mv", "mv_accumulated", "residual", "residual_accumulated", "valid"}
 _RESIDUALS = {"residual", "residual_accumulated"}
+_ACCUMULATED = {"mv_accumulated", "residual_accumulated"}
 
 
 class StreamInfo(NamedTuple):
@@ -163,15 +164,20 @@ class _Builder:
         picture = residual = residual_accumulated = None
         if self.residuals or (intra and "i_frame" in self.wanted):
             rgb = self.display.converted(coded.frame)
-            picture = colour_plane(rgb) if self.same_size else rgb.to_ndarray()
-        accumulated = self.motion.still.motion
-        i_moved = picture
+            # Of a P-frame only the residual against it, frame by frame, needs the picture later on.
+            kept = self.same_size and (intra or "residual" in self.wanted)
+            picture = colour_plane(rgb) if kept else pixels(rgb)
+        accumulated, i_moved = self.motion.still.motion, picture
         if before is not None:
-            accumulated = accumulate(before.accumulated, trace)
-            if picture is not None and before.picture is not None and before.i_moved is not None:
-                moved, i_moved = self._moved(before, trace, accumulated)
-                residual, residual_accumulated = self._less(picture, moved), self._less(picture, i_moved)
-                i_moved = i_moved if self.same_size else before.i_moved
+            if self.wanted & _ACCUMULATED:
+                accumulated = accumulate(before.accumulated, trace)
+            i_moved = before.i_moved
+            if picture is not None and "residual" in self.wanted:
+                residual = self._less(picture, self._moved(before.picture, trace, trace.motion))
+            if picture is not None and "residual_accumulated" in self.wanted:
+                moved = self._moved(before.i_moved, trace, accumulated)
+                residual_accumulated = self._less(picture, moved)
+                i_moved = moved if self.same_size else before.i_moved
         frame = CompressedFrame(
             coded.pts_s, coded.type, coded.packet_bytes, self.i_frame, before.number if before else -1, self.info,
             self._vectors(coded) if "vectors" in self.wanted else None,
@@ -185,17 +191,12 @@ class _Builder:
         known = intra or before is not None
         return frame, _Anchor(number, accumulated, picture, i_moved) if known else None
 
-    def _moved(self, before: _Anchor, trace: Trace, accumulated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The reference picture and the I-frame, moved onto this frame."""
-        assert before.picture is not None
-        assert before.i_moved is not None
+    def _moved(self, picture: np.ndarray | None, trace: Trace, motion: np.ndarray) -> np.ndarray:
+        """A picture that is kept with the anchor, moved onto this frame: by its trace, or scaled by all the motion."""
+        assert picture is not None
         if self.same_size:
-            return fetch(before.picture, trace), fetch(before.i_moved, trace)
-        size = (self.width, self.height)
-        return (
-            warp(before.picture, trace.motion[self.at_rows, self.at_columns], *size),
-            warp(before.i_moved, accumulated[self.at_rows, self.at_columns], *size),
-        )
+            return fetch(picture, trace)
+        return warp(picture, motion[self.at_rows, self.at_columns], self.width, self.height)
 
     def _less(self, picture: np.ndarray, moved: np.ndarray) -> np.ndarray:
         columns = self.display.stored[1]

@@ -37,11 +37,15 @@ def difference(picture: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return np.asarray(np.subtract(picture, moved, dtype=np.int16))
 
 
+def pixels(frame: VideoFrame) -> np.ndarray:
+    """A frame in rgb24 as uint8 [height, width, 3], not copied: rows are apart as FFmpeg has them."""
+    plane: Any = frame.planes[0]
+    shape, strides = (frame.height, frame.width, 3), (plane.line_size, 3, 1)
+    return np.ndarray(shape, np.uint8, plane, strides=strides)
+
+
 def colour_plane(frame: VideoFrame) -> np.ndarray:
-    """A frame in rgb24 as a plane uint8 [height, padded, 3]."""
-    source: Any = frame.planes[0]
-    height, width = frame.height, frame.width
-    rows = np.frombuffer(source, np.uint8, source.line_size * height).reshape(height, source.line_size)
-    plane = np.zeros((height, padded(width), 3), np.uint8)
-    plane.reshape(height, -1)[:, : 3 * width] = rows[:, : 3 * width]
+    """A frame in rgb24 as a plane uint8 [height, padded, 3]; what is beyond the edge is never looked at."""
+    plane = np.empty((frame.height, padded(frame.width), 3), np.uint8)
+    plane[:, : frame.width] = pixels(frame)
     return plane

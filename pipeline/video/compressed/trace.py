@@ -32,26 +32,34 @@ _NONE = np.zeros(0, np.intp)
 
 def trace_blocks(field: Field, width: int, height: int) -> Trace:
     """The trace of a grid of blocks."""
-    side, motion = field.side, field.motion
-    valid = field.given.repeat(side, 1).repeat(side, 0)[:height]
+    side, motion, given = field
     if not motion.any():
-        return Trace(side, None, _NONE, _NONE, np.zeros((height, padded(width), 2), np.int16), valid)
+        still = np.zeros((height, padded(width), 2), np.int16)
+        return Trace(side, None, _NONE, _NONE, still, _pixels(given, side, height))
     base, least, most = _bounds(width, height, side)
+    crossing = ((motion < least) | (motion > most)).view(np.uint16)[..., 0] != 0
+    target = source = _NONE
+    both = motion.view(np.int32)[..., 0]  # the components of a block as one number: half the work
+    if crossing.any():
+        rows, columns = np.nonzero(crossing)
+        target, source, counts = _single_pixels(rows, columns, motion[rows, columns], side, width, height)
+        single = both[rows, columns].repeat(counts)
+        motion, given = motion.copy(), given.copy()
+        motion[rows, columns], given[rows, columns] = 0, 0
+        both = motion.view(np.int32)[..., 0]
+    moved, valid = _pixels(both, side, height), _pixels(given, side, height)
+    if len(target):
+        moved.reshape(-1)[target] = single
+        valid.reshape(-1)[target] = 1
     offset = motion[..., 1].astype(np.intp)
     offset *= padded(width)
     offset += motion[..., 0]
-    target = source = _NONE
-    crossing = (motion < least) | (motion > most)
-    # Both components of a block as one number: half the work.
-    pixels = motion.view(np.int32)[..., 0].repeat(side, 1).repeat(side, 0)[:height]
-    if crossing.any():
-        rows, columns = np.nonzero(crossing.any(-1))
-        offset[rows, columns] = 0
-        target, source, outside = _single_pixels(rows, columns, motion[rows, columns], side, width, height)
-        pixels.reshape(-1)[outside] = 0
-        valid.reshape(-1)[outside] = 0
     starts = base - offset.repeat(side, 0)[:height]
-    return Trace(side, starts, target, source, pixels.view(np.int16).reshape(*pixels.shape, 2), valid)
+    return Trace(side, starts, target, source, moved.view(np.int16).reshape(*moved.shape, 2), valid)
+
+
+def _pixels(blocks: np.ndarray, side: int, height: int) -> np.ndarray:
+    return blocks.repeat(side, 1).repeat(side, 0)[:height]
 
 
 def trace_pixels(motion: np.ndarray, valid: np.ndarray) -> Trace:
@@ -97,12 +105,14 @@ def _bounds(width: int, height: int, side: int) -> tuple[np.ndarray, np.ndarray,
 def _single_pixels(
     rows: np.ndarray, columns: np.ndarray, motion: np.ndarray, side: int, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of blocks [k]: flat positions of the pixels whose source is inside, of these sources, and of the other pixels."""
+    """Of blocks [k]: flat positions of the pixels whose source is inside, of these sources, and their number by block."""
     across, step = padded(width), np.arange(side)
-    y = (rows * side)[:, None, None] + step[:, None]
-    x = (columns * side)[:, None, None] + step
-    from_y, from_x = y - motion[:, 1, None, None], x - motion[:, 0, None, None]
-    real = (y < height) & (x < width)
-    inside = real & (from_y >= 0) & (from_y < height) & (from_x >= 0) & (from_x < width)
-    here = y * across + x
-    return here[inside], (from_y * across + from_x)[inside], here[real & ~inside]
+    y, x = (rows * side)[:, None] + step, (columns * side)[:, None] + step
+    from_y, from_x = y - motion[:, 1, None], x - motion[:, 0, None]
+    inside_y = (y < height) & (from_y >= 0) & (from_y < height)
+    inside_x = (x < width) & (from_x >= 0) & (from_x < width)
+    here = (y * across)[:, :, None] + x[:, None]
+    target = here[inside_y[:, :, None] & inside_x[:, None]]
+    counts = inside_y.sum(1) * inside_x.sum(1)
+    back = motion[:, 1].astype(np.intp) * across + motion[:, 0]
+    return target, target - back.repeat(counts), counts

@@ -98,10 +98,11 @@ def block_field(records: np.ndarray | None, source: int, width: int, height: int
 
 
 def _fill(motion: np.ndarray, given: np.ndarray, row: np.ndarray, column: np.ndarray, moved: np.ndarray) -> None:
+    """Set cells of a grid; cells outside are those of macroblocks beyond the edge."""
     rows, columns = given.shape
+    at = row.astype(np.intp) * columns + column
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     if not inside.all():
-        row, column, moved = row[inside], column[inside], moved[inside]
-    at = row.astype(np.intp) * columns + column
-    motion.reshape(-1, 2)[at] = moved
+        at, moved = at[inside], moved[inside]
+    motion.view(np.int32).reshape(-1)[at] = moved.view(np.int32)[:, 0]  # both components at once
     given.reshape(-1)[at] = 1

@@ -53,20 +53,24 @@ def without_vectors(name: str, row: CompressedFrame) -> bool:
 
 @pytest.mark.parametrize("name", CODED)
 def test_a_translation_gives_its_field_and_sign(encode: Encode, name: str) -> None:
-    right = right_accumulated = given = total = 0
+    right = given = total = right_accumulated = traceable = 0
+    y, x = np.mgrid[:96, :128][(slice(None), *INNER)]
     for number, row in enumerate(read_compressed(clip(encode, name))):
         if row.reference_index >= 0 and not without_vectors(name, row):
             valid = row.valid[INNER] == 1
-            for since, motion in ((row.reference_index, row.mv), (row.i_frame_index, row.mv_accumulated)):
-                wrong = np.abs(motion[INNER][valid] - np.array(STEP) * (number - since)).max(axis=1)
-                right += int((wrong <= 1).sum()) * (motion is row.mv)
-                right_accumulated += int((wrong <= 2).sum()) * (motion is row.mv_accumulated)
+            step = np.array(STEP) * (number - row.reference_index)
+            right += int((np.abs(row.mv[INNER] - step)[valid].max(axis=1) <= 1).sum())
+            # What came into the picture after the I-frame has no trace to it.
+            far = np.array(STEP) * (number - row.i_frame_index)
+            since = valid & (x - far[0] >= 16) & (y - far[1] < 80)
+            right_accumulated += int((np.abs(row.mv_accumulated[INNER] - far)[since].max(axis=1) <= 2).sum())
+            traceable += int(since.sum())
             given += int(valid.sum())
             total += valid.size
     assert given > (0.75 if name.endswith("-b") else 0.9) * total
     assert right > 0.95 * given
-    # What came into the picture after the I-frame has no trace to it.
-    assert right_accumulated > (0.45 if name == "h264-b" else 0.75) * given
+    assert traceable > 0.15 * given
+    assert right_accumulated > 0.95 * traceable
 
 
 def test_a_zoom_gives_its_field(encode: Encode) -> None:
@@ -77,9 +81,14 @@ def test_a_zoom_gives_its_field(encode: Encode) -> None:
             if number:
                 true = away * (1 - 1.015 ** (since - number))
                 wrong = np.abs(motion[INNER] - true).max(-1)
-                assert np.median(wrong) < 1
-                # Blocks move as one, so within 16 px the field is off by what it changes in 8.
-                assert (wrong < 1.5 + 0.12 * (number - since)).mean() > 0.9
+                # Fractions are cut off toward zero, and within a block of 16 px the field changes as it does in 8.
+                assert np.median(wrong) < 1 + 0.2 * (number - since)
+                assert (wrong < 1.5 + 0.25 * (number - since)).mean() > 0.9
+        block = row.vectors.block
+        true = (block[:, :2] + (block[:, 2:] - 1) / 2 - [79.5, 63.5]) * (1 - 1 / 1.015)
+        inside = (block[:, :2] >= 16).all(1) & (block[:, :2] + block[:, 2:] <= [144, 112]).all(1)
+        assert inside.any() == (number > 0)
+        assert (np.abs(row.vectors.motion - true)[inside] <= 0.75).mean() > 0.9 or not number
 
 
 @pytest.mark.parametrize("side", [None, 48, 200])
@@ -140,11 +149,11 @@ def test_b_frames_use_both_directions(encode: Encode, name: str) -> None:
         past = np.zeros(row.valid.shape, bool)
         for (x, y, w, h), source in zip(row.vectors.block.tolist(), row.vectors.source.tolist(), strict=True):
             past[max(y, 0) : y + h, max(x, 0) : x + w] |= source < 0
-        only_future = (row.valid == 1) & ~past
+        only_future = ((row.valid == 1) & ~past)[INNER]
         from_behind += int(only_future.sum())
-        wrong = np.abs(row.mv[only_future] - np.array(STEP) * (number - row.reference_index))
+        wrong = np.abs(row.mv[INNER][only_future] - np.array(STEP) * (number - row.reference_index))
         right += int((wrong <= 2).all(axis=1).sum())
-    assert from_behind > 1000
+    assert from_behind > 200
     assert right > 0.95 * from_behind
 
 
