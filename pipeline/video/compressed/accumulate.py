@@ -15,5 +15,8 @@ def accumulate(before: np.ndarray, trace: Trace) -> np.ndarray:
     J of a pixel is J of its source, so D is its own motion plus D there. A pixel without (valid) motion keeps the trace of
     its own place, as in the reference loader.
     """
-    there = fetch(before, trace)
-    return there if trace.starts is None else there + trace.motion
+    if trace.starts is None:
+        return before
+    there = fetch(before, trace)  # a new array
+    there += trace.motion
+    return there

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.video.compressed.photometric import BLOCK, Candidate, choose, luma
+from pipeline.video.compressed.photometric import BLOCK, Candidate, block_errors, choose, luma
 from pipeline.video.compressed.stream import Coded
 from pipeline.video.compressed.trace import Trace, fetch, trace_blocks, trace_pixels
 from pipeline.video.compressed.vectors import FUTURE, PAST, Field, block_field, exported, padded
@@ -55,8 +55,8 @@ class Motion:
             others = [known for known in self._older if known.luma is not None]
             candidates = [Candidate(anchor.luma, trace, field.given, True)]
             candidates += [Candidate(known.luma, trace, field.given, False) for known in others]  # type: ignore[arg-type]
-            kept = choose(own, self.width, candidates, [anchor.luma]) == 0
-            trace = trace_blocks(_only(field, kept), self.width, self.height)
+            chosen, _ = choose(own, self.width, candidates, [anchor.luma])
+            trace = trace_blocks(_only(field, chosen == 0), self.width, self.height)
         if coded.is_reference:
             self._next = Known(number, own, trace)
         return trace
@@ -84,8 +84,13 @@ class Motion:
             rest = [known.luma for known in (self._anchor, self._next) if known is not None and known.luma is not None]
             if not candidates:
                 return self.still
-            chosen = choose(own, self.width, candidates, rest)
+            chosen, allowed = choose(own, self.width, candidates, rest)
         trace = self._through(chosen, sources, fields)
+        if own is not None and self._anchor.luma is not None and trace.side == 1:
+            # On the way through another frame errors add up.
+            bad = block_errors(own, fetch(self._anchor.luma, trace), self.width) > allowed
+            pixels = bad.repeat(BLOCK, 0).repeat(BLOCK, 1)[: self.height]
+            trace = trace_pixels(trace.motion * ~pixels[..., None], trace.valid * ~pixels)
         if coded.is_reference:
             self._between.append(Known(number, own, trace))
         return trace

@@ -57,8 +57,10 @@ def block_errors(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(sums / (high[:, None] * wide), np.float32)
 
 
-def choose(frame: np.ndarray, width: int, candidates: Sequence[Candidate], rest: Sequence[np.ndarray]) -> np.ndarray:
-    """Index of the candidate that each block comes from, -1 for none: int8 [rows, columns].
+def choose(
+    frame: np.ndarray, width: int, candidates: Sequence[Candidate], rest: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the candidate that each block comes from, -1 for none, int8 [rows, columns]; and the error that is allowed.
 
     Args:
         frame: luma plane of the frame.
@@ -76,7 +78,7 @@ def choose(frame: np.ndarray, width: int, candidates: Sequence[Candidate], rest:
         np.minimum(best, block_errors(frame, plane, width), out=best)
     ours = np.where(traceable[:, None, None], errors, np.float32(np.inf))
     chosen = ours.argmin(0)
-    error = ours.min(0)
+    allowed = RATIO * best + SLACK
     with np.errstate(invalid="ignore"):
-        kept = np.isfinite(error) & (error <= RATIO * best + SLACK)
-    return np.where(kept, chosen, -1).astype(np.int8)
+        kept = np.isfinite(best) & (ours.min(0) <= allowed)
+    return np.where(kept, chosen, -1).astype(np.int8), allowed

@@ -83,7 +83,7 @@ def test_a_zoom_gives_its_field(encode: Encode) -> None:
                 wrong = np.abs(motion[INNER] - true).max(-1)
                 # Fractions are cut off toward zero, and within a block of 16 px the field changes as it does in 8.
                 assert np.median(wrong) < 1 + 0.2 * (number - since)
-                assert (wrong < 1.5 + 0.25 * (number - since)).mean() > 0.9
+                assert (wrong < 1.5 + 0.4 * (number - since)).mean() > 0.9
         block = row.vectors.block
         true = (block[:, :2] + (block[:, 2:] - 1) / 2 - [79.5, 63.5]) * (1 - 1 / 1.015)
         inside = (block[:, :2] >= 16).all(1) & (block[:, :2] + block[:, 2:] <= [144, 112]).all(1)
