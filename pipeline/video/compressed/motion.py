@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.video.compressed.photometric import BLOCK, Candidate, block_errors, choose, luma
+from pipeline.video.compressed.photometric import BLOCK, block_errors, choose, luma
 from pipeline.video.compressed.stream import Coded
-from pipeline.video.compressed.trace import Trace, fetch, trace_blocks, trace_pixels
-from pipeline.video.compressed.vectors import FUTURE, PAST, Field, block_field, exported, padded
+from pipeline.video.compressed.trace import Trace, fetch, fetch_each, trace_blocks, trace_pixels
+from pipeline.video.compressed.vectors import Field, block_fields, exported, macroblock_field, padded
 
 REMEMBERED = 4
 """Frames before the last I- or P-frame that a vector is suspected to point to."""
@@ -48,14 +48,16 @@ class Motion:
 
     def predicted(self, number: int, coded: Coded) -> Trace:
         """Motion of a P-frame since the frame of the last :meth:`begin`."""
-        field = block_field(exported(coded.frame), PAST, self.width, self.height, None if coded.certain else BLOCK)
-        trace, own = trace_blocks(field, self.width, self.height), self._luma(coded)
-        anchor = self._anchor
+        records, own, anchor = exported(coded.frame), self._luma(coded), self._anchor
+        field = macroblock_field(records, self.width, self.height) if coded.certain else None
+        field = field or block_fields(records, self.width, self.height)[0]
+        trace = trace_blocks(field, self.width, self.height)
         if own is not None and anchor is not None and anchor.luma is not None:
-            others = [known for known in self._older if known.luma is not None]
-            candidates = [Candidate(anchor.luma, trace, field.given, True)]
-            candidates += [Candidate(known.luma, trace, field.given, False) for known in others]  # type: ignore[arg-type]
-            chosen, _ = choose(own, self.width, candidates, [anchor.luma])
+            suspects = [known.luma for known in (anchor, *self._older) if known.luma is not None]
+            moved = fetch_each(np.stack(suspects), trace)
+            errors = block_errors(own, np.concatenate([moved, anchor.luma[None]]), self.width)
+            explained = np.where(field.given == 1, errors[:-1], np.float32(np.inf))
+            chosen, _ = choose(explained, np.arange(len(suspects)) == 0, errors[-1:])
             trace = trace_blocks(_only(field, chosen == 0), self.width, self.height)
         if coded.is_reference:
             self._next = Known(number, own, trace)
@@ -63,34 +65,28 @@ class Motion:
 
     def bidirectional(self, number: int, coded: Coded) -> Trace:
         """Motion of a B-frame since the frame of the last :meth:`begin`."""
-        if not coded.has_vectors or self._anchor is None:
+        anchor = self._anchor
+        if not coded.has_vectors or anchor is None:
             return self.still
-        records, own = exported(coded.frame), self._luma(coded)
-        fields = [block_field(records, side, self.width, self.height, BLOCK) for side in (PAST, FUTURE)]
-        traces = [trace_blocks(field, self.width, self.height) for field in fields]
-        sources = self._sources(number)
+        own = self._luma(coded)
+        fields = block_fields(exported(coded.frame), self.width, self.height)
+        sources = self._sources(number, compared=own is not None)
         if own is None:
             # One frame on each side, and its vectors are certain; the earlier one is nearer to where motion begins.
             chosen = np.full(fields[0].given.shape, -1, np.int8)
             for index, (known, side) in reversed(list(enumerate(sources))):
                 if self._traceable(known):
                     chosen[fields[side].given == 1] = index
+        elif sources:
+            chosen, allowed = self._compare(own, sources, fields)
         else:
-            sources = [(known, side) for known, side in sources if known.luma is not None]
-            candidates = [
-                Candidate(known.luma, traces[side], fields[side].given, self._traceable(known))  # type: ignore[arg-type]
-                for known, side in sources
-            ]
-            rest = [known.luma for known in (self._anchor, self._next) if known is not None and known.luma is not None]
-            if not candidates:
-                return self.still
-            chosen, allowed = choose(own, self.width, candidates, rest)
+            return self.still
         trace = self._through(chosen, sources, fields)
-        if own is not None and self._anchor.luma is not None and trace.side == 1:
+        if own is not None and anchor.luma is not None and trace.side == 1:
             # On the way through another frame errors add up.
-            bad = block_errors(own, fetch(self._anchor.luma, trace), self.width) > allowed
-            pixels = bad.repeat(BLOCK, 0).repeat(BLOCK, 1)[: self.height]
-            trace = trace_pixels(trace.motion * ~pixels[..., None], trace.valid * ~pixels)
+            good = (block_errors(own, fetch(anchor.luma, trace)[None], self.width)[0] <= allowed).view(np.uint8)
+            pixels = good.repeat(BLOCK, 0).repeat(BLOCK, 1)[: self.height]
+            trace = trace_pixels(trace.motion * pixels[..., None], trace.valid * pixels)
         if coded.is_reference:
             self._between.append(Known(number, own, trace))
         return trace
@@ -112,31 +108,51 @@ class Motion:
             return True
         return known is self._next and known.trace is not None
 
-    def _sources(self, number: int) -> list[tuple[Known, int]]:
+    def _sources(self, number: int, compared: bool) -> list[tuple[Known, int]]:
         """Frames that a B-frame may be predicted from and their side (0 past, 1 future), nearest first."""
         around = [*self._between, *(known for known in (self._anchor, self._next) if known is not None)]
         past = sorted((known for known in around if known.number < number), key=lambda known: -known.number)
         future = sorted((known for known in around if known.number > number), key=lambda known: known.number)
-        return [*((known, 0) for known in past), *((known, 1) for known in future), *((one, 0) for one in self._older)]
+        found = [*((known, 0) for known in past), *((known, 1) for known in future), *((one, 0) for one in self._older)]
+        return [(known, side) for known, side in found if known.luma is not None or not compared]
 
-    def _through(self, chosen: np.ndarray, sources: list[tuple[Known, int]], fields: list[Field]) -> Trace:
+    def _compare(
+        self, own: np.ndarray, sources: list[tuple[Known, int]], fields: tuple[Field, Field]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:func:`choose` among the sources; to have stood still since the frames around is another explanation."""
+        moved, places = list[np.ndarray](), list[int]()
+        for side, field in enumerate(fields):
+            mine = [index for index, source in enumerate(sources) if source[1] == side]
+            if mine:
+                planes = np.stack([sources[index][0].luma for index in mine])  # type: ignore[type-var]
+                moved.append(fetch_each(planes, trace_blocks(field, self.width, self.height)))
+                places += mine
+        rest = [one.luma for one in (self._anchor, self._next) if one is not None and one.luma is not None]
+        errors = block_errors(own, np.concatenate([*moved, np.stack(rest)]), self.width)
+        explained = errors[np.argsort(places)]
+        given = np.stack([fields[side].given for _, side in sources])
+        traceable = np.array([self._traceable(known) for known, _ in sources])
+        return choose(np.where(given == 1, explained, np.float32(np.inf)), traceable, errors[len(places) :])
+
+    def _through(self, chosen: np.ndarray, sources: list[tuple[Known, int]], fields: tuple[Field, Field]) -> Trace:
         """Motion since the anchor of blocks that come from the chosen sources."""
-        used = [index for index in np.unique(chosen) if index >= 0]
+        used = [index for index in range(len(sources)) if (chosen == index).any()]
         if all(sources[index][0] is self._anchor for index in used):
             return trace_blocks(_only(fields[0], chosen >= 0), self.width, self.height)
-        motion, valid = np.zeros_like(self.still.motion), np.zeros_like(self.still.valid)
-        for index in used:
+        motion, plane = np.zeros_like(fields[0].motion), np.zeros(chosen.shape, np.intp)
+        onward, ours = list[np.ndarray](), list[np.ndarray]()
+        for place, index in enumerate(used):
             known, side = sources[index]
-            first = trace_blocks(_only(fields[side], chosen == index), self.width, self.height)
-            ours, whole = first.valid, first.motion
-            if known is not self._anchor:
-                assert known.trace is not None
-                ours = ours & fetch(known.trace.valid, first)
-                whole = whole + fetch(known.trace.motion, first)
-            ours[:, self.width :] = 0  # nothing that is beyond the edge may be followed
-            np.copyto(motion, whole, where=ours[..., None] == 1)
-            valid |= ours
-        return trace_pixels(motion, valid)
+            mine = chosen == index
+            motion[mine] = fields[side].motion[mine]
+            plane[mine] = place
+            trace = known.trace if known is not self._anchor and known.trace is not None else None
+            onward.append(trace.motion if trace else self.still.motion)
+            ours.append(trace.valid if trace else np.ones_like(self.still.valid))
+        first = trace_blocks(Field(BLOCK, motion, (chosen >= 0).view(np.uint8)), self.width, self.height, plane)
+        valid = first.valid & fetch(np.concatenate(ours), first)
+        valid[:, self.width :] = 0  # nothing that is beyond the edge may be followed
+        return trace_pixels((first.motion + fetch(np.concatenate(onward), first)) * valid[..., None], valid)
 
 
 def _only(field: Field, kept: np.ndarray) -> Field:

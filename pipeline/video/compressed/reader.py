@@ -11,7 +11,7 @@ from pipeline.video.compressed.motion import Motion
 from pipeline.video.compressed.residual import colour_plane, difference, pixels, warp
 from pipeline.video.compressed.stream import Coded, decode_with_vectors
 from pipeline.video.compressed.trace import Trace, fetch
-from pipeline.video.compressed.vectors import Vectors, exported, vectors
+from pipeline.video.compressed.vectors import Vectors, exported, padded, vectors
 
 ARRAYS = ("vectors", "mv", "mv_accumulated", "residual", "residual_accumulated", "valid", "i_frame")
 """What can be asked for."""
@@ -133,8 +133,9 @@ class _Builder:
         self.info = StreamInfo(width, height, self.display.height, self.display.width, first.codec)
         rows, columns = self.display.stored
         self.same_size = (rows, columns) == (self.height, self.width)
-        self.at_rows = ((np.arange(rows) + 0.5) * self.height / rows).astype(np.intp)[:, None]
-        self.at_columns = ((np.arange(columns) + 0.5) * self.width / columns).astype(np.intp)
+        at_rows = ((np.arange(rows) + 0.5) * self.height / rows).astype(np.intp)
+        at_columns = ((np.arange(columns) + 0.5) * self.width / columns).astype(np.intp)
+        self.samples = at_rows[:, None] * padded(self.width) + at_columns  # flat positions in a plane
         self.motion = Motion(self.width, self.height)
         self.anchor: _Anchor | None = None
         self.i_frame = -1
@@ -202,7 +203,7 @@ class _Builder:
         assert picture is not None
         if self.same_size:
             return fetch(picture, trace)
-        return warp(picture, motion[self.at_rows, self.at_columns], self.width, self.height)
+        return warp(picture, self._samples(motion), self.width, self.height)
 
     def _less(self, picture: np.ndarray, moved: np.ndarray) -> np.ndarray:
         columns = self.display.stored[1]
@@ -215,8 +216,10 @@ class _Builder:
     def _sampled(self, plane: np.ndarray) -> np.ndarray:
         """A plane at the size asked for, upright: a new array [rows, columns, channels]."""
         plane = plane if plane.ndim == 3 else plane[..., None]
-        own = plane[:, : self.width].copy() if self.same_size else plane[self.at_rows, self.at_columns]
-        return self.orientation.apply(own)
+        return self.orientation.apply(plane[:, : self.width].copy() if self.same_size else self._samples(plane))
+
+    def _samples(self, plane: np.ndarray) -> np.ndarray:
+        return plane.reshape(-1, plane.shape[2]).take(self.samples, 0)
 
     def _upright(self, picture: np.ndarray) -> np.ndarray:
         return self.orientation.apply(picture[:, : self.display.stored[1]])

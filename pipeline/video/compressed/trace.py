@@ -30,30 +30,32 @@ class Trace(NamedTuple):
 _NONE = np.zeros(0, np.intp)
 
 
-def trace_blocks(field: Field, width: int, height: int) -> Trace:
-    """The trace of a grid of blocks."""
+def trace_blocks(field: Field, width: int, height: int, plane: np.ndarray | None = None) -> Trace:
+    """The trace of a grid of blocks. ``plane``: which of several planes, one under the other, each block comes from."""
     side, motion, given = field
-    if not motion.any():
+    if plane is None and not motion.any():
         still = np.zeros((height, padded(width), 2), np.int16)
         return Trace(side, None, _NONE, _NONE, still, _pixels(given, side, height))
     base, least, most = _bounds(width, height, side)
     crossing = ((motion < least) | (motion > most)).view(np.uint16)[..., 0] != 0
-    target = source = _NONE
+    offset = motion[..., 1].astype(np.intp)
+    offset *= padded(width)
+    offset += motion[..., 0]
+    if plane is not None:
+        offset -= plane * (height * padded(width))
     both = motion.view(np.int32)[..., 0]  # the components of a block as one number: half the work
+    target = source = _NONE
     if crossing.any():
         rows, columns = np.nonzero(crossing)
-        target, source, counts = _single_pixels(rows, columns, motion[rows, columns], side, width, height)
+        target, counts = _single_pixels(rows, columns, motion[rows, columns], side, width, height)
+        source = target - offset[rows, columns].repeat(counts)
         single = both[rows, columns].repeat(counts)
-        motion, given = motion.copy(), given.copy()
-        motion[rows, columns], given[rows, columns] = 0, 0
-        both = motion.view(np.int32)[..., 0]
+        both, given = both.copy(), given.copy()
+        both[rows, columns], given[rows, columns], offset[rows, columns] = 0, 0, 0
     moved, valid = _pixels(both, side, height), _pixels(given, side, height)
     if len(target):
         moved.reshape(-1)[target] = single
         valid.reshape(-1)[target] = 1
-    offset = motion[..., 1].astype(np.intp)
-    offset *= padded(width)
-    offset += motion[..., 0]
     starts = base - offset.repeat(side, 0)[:height]
     return Trace(side, starts, target, source, moved.view(np.int16).reshape(*moved.shape, 2), valid)
 
@@ -75,15 +77,27 @@ def trace_pixels(motion: np.ndarray, valid: np.ndarray) -> Trace:
 
 def fetch(plane: np.ndarray, trace: Trace) -> np.ndarray:
     """What a plane [height, padded, ...] holds at every pixel's source. The plane itself where nothing moves."""
+    return plane if trace.starts is None else _fetch(plane, trace.side, trace.starts, trace.target, trace.source)
+
+
+def fetch_each(planes: np.ndarray, trace: Trace) -> np.ndarray:
+    """:func:`fetch` from each of several planes [k, height, padded, ...]."""
     if trace.starts is None:
-        return plane
-    height, across = plane.shape[:2]
+        return planes
+    step = np.arange(len(planes)) * (planes.shape[1] * planes.shape[2])
+    target, source = ((step[:, None] + one).reshape(-1) for one in (trace.target, trace.source))
+    starts = step[:, None, None] + trace.starts
+    flat = planes.reshape(-1, *planes.shape[2:])
+    return _fetch(flat, trace.side, starts.reshape(len(flat), -1), target, source).reshape(planes.shape)
+
+
+def _fetch(plane: np.ndarray, side: int, starts: np.ndarray, target: np.ndarray, source: np.ndarray) -> np.ndarray:
     pixel = plane.strides[1]
-    runs = np.ndarray((height * across - trace.side + 1,), f"V{pixel * trace.side}", plane, strides=(pixel,))
-    moved: np.ndarray = runs[trace.starts].view(plane.dtype).reshape(plane.shape)
-    if len(trace.target):
+    runs = np.ndarray((plane.shape[0] * plane.shape[1] - side + 1,), f"V{pixel * side}", plane, strides=(pixel,))
+    moved: np.ndarray = runs[starts].view(plane.dtype).reshape(len(starts), *plane.shape[1:])
+    if len(target):
         single = f"V{pixel}"
-        moved.view(single).reshape(-1)[trace.target] = plane.view(single).reshape(-1)[trace.source]
+        moved.view(single).reshape(-1)[target] = plane.view(single).reshape(-1)[source]
     return moved
 
 
@@ -104,15 +118,12 @@ def _bounds(width: int, height: int, side: int) -> tuple[np.ndarray, np.ndarray,
 
 def _single_pixels(
     rows: np.ndarray, columns: np.ndarray, motion: np.ndarray, side: int, width: int, height: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of blocks [k]: flat positions of the pixels whose source is inside, of these sources, and their number by block."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of blocks [k]: flat positions of the pixels whose source is inside, block by block, and their number in each."""
     across, step = padded(width), np.arange(side)
     y, x = (rows * side)[:, None] + step, (columns * side)[:, None] + step
     from_y, from_x = y - motion[:, 1, None], x - motion[:, 0, None]
     inside_y = (y < height) & (from_y >= 0) & (from_y < height)
     inside_x = (x < width) & (from_x >= 0) & (from_x < width)
     here = (y * across)[:, :, None] + x[:, None]
-    target = here[inside_y[:, :, None] & inside_x[:, None]]
-    counts = inside_y.sum(1) * inside_x.sum(1)
-    back = motion[:, 1].astype(np.intp) * across + motion[:, 0]
-    return target, target - back.repeat(counts), counts
+    return here[inside_y[:, :, None] & inside_x[:, None]], inside_y.sum(1) * inside_x.sum(1)

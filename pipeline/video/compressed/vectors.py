@@ -12,8 +12,6 @@ from av.video.frame import VideoFrame
 
 from pipeline.video.decode import Orientation
 
-PAST, FUTURE = -1, 1
-
 
 class Vectors(NamedTuple):
     """Every vector of a frame: ``block`` int16 [n, 4] (x, y of the top left, width, height) and ``motion`` float32 [n, 2]
@@ -68,41 +66,51 @@ def padded(width: int) -> int:
     return -(-width // 16) * 16
 
 
-def block_field(records: np.ndarray | None, source: int, width: int, height: int, side: int | None = None) -> Field:
-    """The vectors of one direction on a grid: of 16 px where all blocks are that large, else 8 px, or as ``side`` says.
+def macroblock_field(records: np.ndarray | None, width: int, height: int) -> Field | None:
+    """Vectors from before on a grid of macroblocks, 16 px; None where there are others, or smaller blocks.
 
-    Motion is destination less source in whole pixels, both as exported: the fraction is cut off toward zero.
+    Motion, here and below, is destination less source in whole pixels, both as exported: fractions are cut off toward zero.
     """
-    if records is not None and (records["source"] != source).any():
-        records = records[records["source"] == source]
-    coarse = side in (None, 16) and (records is None or bool(((records["w"] == 16) & (records["h"] == 16)).all()))
-    side = side or (16 if coarse else 8)
-    rows, columns = -(-height // side), padded(width) // side
-    motion, given = np.zeros((rows, columns, 2), np.int16), np.zeros((rows, columns), np.uint8)
-    if records is None:
-        return Field(side, motion, given)
-    x, y = records["dst_x"], records["dst_y"]
+    rows, columns = -(-height // 16), padded(width) // 16
+    motion, given = np.zeros((rows, columns), np.int32), np.zeros((rows, columns), np.uint8)
+    if records is not None:
+        row, column = records["dst_y"] >> 4, records["dst_x"] >> 4
+        fits = (records["source"] < 0) & (records["w"] == 16) & (records["h"] == 16)
+        if not (fits & (row >= 0) & (row < rows) & (column >= 0) & (column < columns)).all():
+            return None
+        at = row.astype(np.intp) * columns + column
+        motion.reshape(-1)[at] = _motion(records)
+        given.reshape(-1)[at] = 1
+    return Field(16, motion.view(np.int16).reshape(rows, columns, 2), given)
+
+
+def block_fields(records: np.ndarray | None, width: int, height: int) -> tuple[Field, Field]:
+    """Vectors from before, and from behind, on grids of 8 px, which is as fine as any decoder exports them."""
+    rows, columns = -(-height // 16) * 2 + 2, padded(width) // 8  # field-coded pictures have up to a macroblock more
+    motion, given = np.zeros((2, rows, columns), np.int32), np.zeros((2, rows, columns), np.uint8)
+    if records is not None:
+        wide, high = records["w"] > 8, records["h"] > 8
+        left = (records["dst_x"] - (records["w"] >> 1)) >> 3
+        top = (records["dst_y"] - (records["h"] >> 1)) >> 3
+        inside = (left >= 0) & (top >= 0) & (left + wide < columns) & (top + high < rows)
+        at = ((records["source"] > 0) * rows + top).astype(np.intp) * columns + left
+        moved = _motion(records)
+        if not inside.all():
+            at, moved, wide, high = at[inside], moved[inside], wide[inside], high[inside]
+        for part, beside in ((None, 0), (wide, 1), (high, columns), (wide & high, columns + 1)):
+            cells, values = (at, moved) if part is None else (at[part] + beside, moved[part])
+            motion.reshape(-1)[cells] = values
+            given.reshape(-1)[cells] = 1
+    shown = -(-height // 8)
+    past, future = (
+        Field(8, motion[i, :shown].view(np.int16).reshape(shown, columns, 2), given[i, :shown]) for i in (0, 1)
+    )
+    return past, future
+
+
+def _motion(records: np.ndarray) -> np.ndarray:
+    """Both components of every vector in one int32 [n]: they are moved about together."""
     moved = np.empty((len(records), 2), np.int16)
-    np.subtract(x, records["src_x"], out=moved[:, 0])
-    np.subtract(y, records["src_y"], out=moved[:, 1])
-    if coarse:
-        _fill(motion, given, y >> 4, x >> 4, moved)
-    else:
-        wide, high = np.maximum(records["w"] // side, 1), np.maximum(records["h"] // side, 1)
-        left, top = (x - records["w"] // 2) // side, (y - records["h"] // 2) // side
-        for down in range(high.max(initial=0)):
-            for right in range(wide.max(initial=0)):
-                part = slice(None) if not down | right else np.flatnonzero((down < high) & (right < wide))
-                _fill(motion, given, top[part] + down, left[part] + right, moved[part])
-    return Field(side, motion, given)
-
-
-def _fill(motion: np.ndarray, given: np.ndarray, row: np.ndarray, column: np.ndarray, moved: np.ndarray) -> None:
-    """Set cells of a grid; cells outside are those of macroblocks beyond the edge."""
-    rows, columns = given.shape
-    at = row.astype(np.intp) * columns + column
-    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    if not inside.all():
-        at, moved = at[inside], moved[inside]
-    motion.view(np.int32).reshape(-1)[at] = moved.view(np.int32)[:, 0]  # both components at once
-    given.reshape(-1)[at] = 1
+    np.subtract(records["dst_x"], records["src_x"], out=moved[:, 0])
+    np.subtract(records["dst_y"], records["src_y"], out=moved[:, 1])
+    return moved.view(np.int32)[:, 0]

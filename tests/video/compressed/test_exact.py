@@ -53,7 +53,10 @@ def test_every_pixel_is_the_reference_loaders(encode: Encode, name: str) -> None
         np.testing.assert_array_equal(ours.valid == 1, theirs.written)
         assert ours.residual is not None
         assert ours.residual_accumulated is not None
-        differences += [np.abs(ours.residual - theirs.residual), np.abs(ours.residual_accumulated - theirs.residual_accumulated)]
+        differences += [
+            np.abs(ours.residual - theirs.residual),
+            np.abs(ours.residual_accumulated - theirs.residual_accumulated),
+        ]
         if theirs.kind == 2:
             pixels += theirs.written.size
             valid += int(theirs.written.sum())

@@ -33,6 +33,10 @@ def sliding(index: int) -> np.ndarray:
     return np.ascontiguousarray(large[top : top + 96, left : left + 128])
 
 
+def sliding_odd(index: int) -> np.ndarray:
+    return sliding(index)[:90, :118].copy()
+
+
 def growing(index: int) -> np.ndarray:
     """A texture, 160 x 128, that is enlarged about its middle by 1.5 % a frame."""
     texture = np.random.default_rng(8).integers(0, 255, (40, 60, 3), dtype=np.uint8)
@@ -81,9 +85,9 @@ def test_a_zoom_gives_its_field(encode: Encode) -> None:
             if number:
                 true = away * (1 - 1.015 ** (since - number))
                 wrong = np.abs(motion[INNER] - true).max(-1)
-                # Fractions are cut off toward zero, and within a block of 16 px the field changes as it does in 8.
-                assert np.median(wrong) < 1 + 0.2 * (number - since)
-                assert (wrong < 1.5 + 0.4 * (number - since)).mean() > 0.9
+                # By its definition every step may lose half a pixel: fractions are cut off toward zero.
+                assert np.median(wrong) < 0.75 + 0.5 * (number - since)
+                assert (wrong < 1.5 + 0.5 * (number - since)).mean() > 0.9
         block = row.vectors.block
         true = (block[:, :2] + (block[:, 2:] - 1) / 2 - [79.5, 63.5]) * (1 - 1 / 1.015)
         inside = (block[:, :2] >= 16).all(1) & (block[:, :2] + block[:, 2:] <= [144, 112]).all(1)
@@ -177,8 +181,8 @@ def test_vectors_are_the_same_in_every_run(encode: Encode, name: str) -> None:
 def test_turned_video_has_turned_motion(encode: Encode, angle: int) -> None:
     """Odd sizes too: blocks are counted from the stored picture's corner, wherever that is shown."""
     options = {"qmax": "3"}
-    odd = encode(f"turned-{angle}.mp4", "mpeg4", 12, picture=lambda i: sliding(i)[:90, :118].copy(), rotate=angle, options=options)  # fmt: skip
-    plain = encode("unturned.mp4", "mpeg4", 12, picture=lambda i: sliding(i)[:90, :118].copy(), options=options)
+    odd = encode(f"turned-{angle}.mp4", "mpeg4", 12, picture=sliding_odd, rotate=angle, options=options)
+    plain = encode("unturned.mp4", "mpeg4", 12, picture=sliding_odd, options=options)
     turns = {90: 1, 180: 2, 270: 3}[angle]
     turned_step = {90: (STEP[1], -STEP[0]), 180: (-STEP[0], -STEP[1]), 270: (-STEP[1], STEP[0])}[angle]
     pictures = [frame.picture for frame in decode(odd)]
