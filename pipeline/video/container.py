@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 from av.container import InputContainer
@@ -76,7 +76,9 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
         best = container.streams.best("video")
         default = next((s for s in streams if s.disposition & Disposition.default), None)
         stream = default or (best if best in streams else streams[0])
-        context = stream.codec_context
+        context: Any = stream.codec_context
+        if context is None:  # no decoder for what the header names, or nothing there that names one
+            raise VideoError(path, "its codec is unknown: not a video that can be decoded, or its header is damaged")
         context.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
         if context.name in STRICT_CODECS:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.video.compressed.photometric import BLOCK, block_errors, choose, luma
+from pipeline.video.compressed.photometric import BLOCK, block_errors, choose
+from pipeline.video.compressed.photometric import luma as luma_of
 from pipeline.video.compressed.stream import Coded
 from pipeline.video.compressed.trace import Trace, fetch, fetch_each, trace_blocks, trace_pixels
 from pipeline.video.compressed.vectors import Field, block_fields, exported, macroblock_field, padded
@@ -101,7 +102,7 @@ class Motion:
             self._between.clear()
 
     def _luma(self, coded: Coded) -> np.ndarray | None:
-        return None if coded.certain else luma(coded.frame)
+        return None if coded.certain else luma_of(coded.frame)
 
     def _traceable(self, known: Known) -> bool:
         if known is self._anchor or any(known is one for one in self._between):
@@ -124,7 +125,7 @@ class Motion:
         for side, field in enumerate(fields):
             mine = [index for index, source in enumerate(sources) if source[1] == side]
             if mine:
-                planes = np.stack([sources[index][0].luma for index in mine])  # type: ignore[type-var]
+                planes = np.stack([one for index in mine if (one := sources[index][0].luma) is not None])
                 moved.append(fetch_each(planes, trace_blocks(field, self.width, self.height)))
                 places += mine
         rest = [one.luma for one in (self._anchor, self._next) if one is not None and one.luma is not None]

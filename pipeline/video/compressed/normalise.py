@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.video.container import VideoError, open_video
-from pipeline.video.decode import scan
+from pipeline.video.decode import SQUARE_PIXELS_WITHIN, VideoInfo, scan
 
 GROUP = 12
 """Most frames from one I-frame to the next; a cut begins a new group."""
@@ -38,21 +38,23 @@ def normalised(video: Path) -> Iterator[tuple[Path, str]]:
     info = scan(source)
     with tempfile.TemporaryDirectory(prefix="normalised-") as folder:
         target = Path(folder) / f"{source.stem}.mkv"
-        done = subprocess.run(command(source, target, _stream_index(source)), capture_output=True, text=True)
+        done = subprocess.run(command(source, target, info), capture_output=True, text=True)
         if done.returncode:
             raise VideoError(source, f"the transcode failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
         yield target, info.codec
 
 
-def command(source: Path, target: Path, stream: int) -> list[str]:
-    """The transcode's command line; ``stream`` is the number of the video stream in the source."""
+def command(source: Path, target: Path, info: VideoInfo) -> list[str]:
+    """The transcode's command line; ``info``: of the source. FFmpeg turns pictures upright by itself."""
     import ffmpeg
 
-    shown = ffmpeg.input(f"file:{source}")[str(stream)]
-    # Square pixels; MPEG-4 Part 2 needs no even size, yuv420p keeps half chroma.
-    scaled = shown.filter("scale", "max(1,round(iw*sar))", "ih", flags="area").filter("setsar", 1)
+    with open_video(source, threads=1) as (_, stream):
+        shown = ffmpeg.input(f"file:{source}")[str(stream.index)]
+        square = abs(float(stream.sample_aspect_ratio or 1) - 1) <= SQUARE_PIXELS_WITHIN
+    if not square:
+        shown = shown.filter("scale", info.width, info.height, flags="area").filter("setsar", 1)
     output = ffmpeg.output(
-        scaled, f"file:{target}",
+        shown, f"file:{target}",
         vcodec="mpeg4", **{"q:v": QUALITY, "g": GROUP, "bf": 0, "enc_time_base": f"1:{TICK}"},
         pix_fmt="yuv420p", fps_mode="passthrough", threads=1, f="matroska",
     ).global_args("-hide_banner", "-loglevel", "error", "-nostdin")  # fmt: skip
@@ -75,8 +77,3 @@ def binary() -> str:
     if system is None:
         raise FileNotFoundError("no ffmpeg: install the package imageio-ffmpeg, or ffmpeg of the system")
     return system
-
-
-def _stream_index(source: Path) -> int:
-    with open_video(source, threads=1) as (_, stream):
-        return int(stream.index)

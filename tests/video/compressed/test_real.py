@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.video.compressed import CODECS, VideoError, read_compressed
+from pipeline.video.compressed.normalise import normalised
 from pipeline.video.compressed.stream import decode_with_vectors
 from pipeline.video.decode import decode
 from tests.video.clips import Encode
@@ -89,33 +90,21 @@ def test_what_is_not_intra_is_valid(shared: Path, name: str, least: float) -> No
     assert valid >= least * given
 
 
-def test_three_codecs_agree_on_the_same_pictures(shared: Path, encode: Encode) -> None:
-    """Motion since the first picture of a 12-frame group, on pixels that move in all of them."""
-    pictures = real_pictures(shared, "formats/structuralize_gym.mp4")
-    quality = {"qmax": "3"}
-    paths = [
-        encode("agree.avi", "mpeg4", 36, picture=pictures, options=quality),
-        encode("agree.mpg", "mpeg2video", 36, picture=pictures, options=quality),
-        encode(
-            "agree.mp4",
-            "libx264",
-            36,
-            picture=pictures,
-            options={"bf": "0", "refs": "1", "crf": "15", "x264-params": "scenecut=0"},
-        ),  # fmt: skip
-    ]
-    read = [list(read_compressed(path, ["mv", "valid"])) for path in paths]
-    dot = norms = 0.0
-    per_pair = {}
-    for one in range(3):
-        for two in range(one):
-            dot = ones = twos = 0.0
-            for a, b in zip(read[one], read[two], strict=True):
-                moving = (a.valid == 1) & (b.valid == 1) & (np.abs(a.mv).max(-1) > 0) & (np.abs(b.mv).max(-1) > 0)
-                va, vb = a.mv[moving].astype(float), b.mv[moving].astype(float)
-                dot, ones, twos = dot + (va * vb).sum(), ones + (va**2).sum(), twos + (vb**2).sum()
-            per_pair[one, two] = dot / np.sqrt(ones * twos)
-    assert min(per_pair.values()) >= 0.8, per_pair
+def test_three_codecs_agree_on_the_same_pictures(shared: Path) -> None:
+    """HEVC has no vectors and MPEG-4's B-frames neither, so these two are normalised; H.264 is read as it is."""
+    derived = shared / "videos" / "derived"
+    read = {"h264": list(read_compressed(derived / DERIVED[1], ["mv", "valid"]))}
+    for name in (DERIVED[0], "hevc_main_pets_120.mp4"):
+        with normalised(derived / name) as (path, codec):
+            read[codec] = list(read_compressed(path, ["mv", "valid"]))
+    assert sorted(read) == ["h264", "hevc", "mpeg4"]
+    for one, two in (("h264", "mpeg4"), ("h264", "hevc"), ("hevc", "mpeg4")):
+        dot = ones = twos = 0.0
+        for a, b in zip(read[one], read[two], strict=True):
+            moving = (a.valid == 1) & (b.valid == 1) & a.mv.any(-1) & b.mv.any(-1)
+            va, vb = a.mv[moving].astype(float), b.mv[moving].astype(float)
+            dot, ones, twos = dot + (va * vb).sum(), ones + (va**2).sum(), twos + (vb**2).sum()
+        assert dot / np.sqrt(ones * twos) >= 0.8, (one, two)
 
 
 @pytest.mark.slow
@@ -157,6 +146,6 @@ def check_file(path: Path, row: dict[str, str]) -> None:
         moving += bool(frame.valid.any())
         residual += bool(frame.residual_accumulated.any())
     assert found == len(times)
-    assert residual >= 0.9 * predicted
-    if codec != "mpeg4" or row["has_b_frames"] == "no":
+    assert residual >= 0.9 * predicted or predicted == 1
+    if predicted > 1 and (codec != "mpeg4" or row["has_b_frames"] == "no"):
         assert moving >= 0.9 * predicted
