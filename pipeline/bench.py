@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.bench_compressed import extraction
 from pipeline.run.files import write_json
 
 Figures = dict[str, Any]
@@ -108,7 +109,12 @@ def sgalign() -> Figures:
     return rows
 
 
-BENCHMARKS: dict[str, Callable[[], Figures]] = {"world": world, "evaluation": evaluation, "sgalign": sgalign}
+BENCHMARKS: dict[str, Callable[[], Figures]] = {
+    "world": world,
+    "evaluation": evaluation,
+    "sgalign": sgalign,
+    "compressed-extraction": extraction,
+}
 
 
 def _cpu(action: Callable[[], Any]) -> float:

@@ -76,7 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="world, evaluation, sgalign; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as world or compressed-extraction; default: all")
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ DOORS = (
     "pipeline.predict",
     "pipeline.extract",
     "pipeline.bench",
+    "pipeline.bench_compressed",
     "pipeline.compare",
     "pipeline.flow",
     "pipeline.ui",
