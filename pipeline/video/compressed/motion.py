@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.video.compressed.photometric import BLOCK, block_errors, choose
 from pipeline.video.compressed.photometric import luma as luma_of
 from pipeline.video.compressed.stream import Coded
-from pipeline.video.compressed.trace import Trace, fetch, fetch_each, trace_blocks, trace_pixels
+from pipeline.video.compressed.trace import Trace, fetch, trace_blocks, trace_pixels
 from pipeline.video.compressed.vectors import Field, block_fields, exported, macroblock_field, padded
 
 REMEMBERED = 4
@@ -55,8 +55,8 @@ class Motion:
         trace = trace_blocks(field, self.width, self.height)
         if own is not None and anchor is not None and anchor.luma is not None:
             suspects = [known.luma for known in (anchor, *self._older) if known.luma is not None]
-            moved = fetch_each(np.stack(suspects), trace)
-            errors = block_errors(own, np.concatenate([moved, anchor.luma[None]]), self.width)
+            moved = [fetch(suspect, trace) for suspect in suspects]
+            errors = block_errors(own, np.stack([*moved, anchor.luma]), self.width)
             explained = np.where(field.given == 1, errors[:-1], np.float32(np.inf))
             chosen, _ = choose(explained, np.arange(len(suspects)) == 0, errors[-1:])
             trace = trace_blocks(_only(field, chosen == 0), self.width, self.height)
@@ -125,11 +125,11 @@ class Motion:
         for side, field in enumerate(fields):
             mine = [index for index, source in enumerate(sources) if source[1] == side]
             if mine:
-                planes = np.stack([one for index in mine if (one := sources[index][0].luma) is not None])
-                moved.append(fetch_each(planes, trace_blocks(field, self.width, self.height)))
+                trace = trace_blocks(field, self.width, self.height)
+                moved += [fetch(one, trace) for index in mine if (one := sources[index][0].luma) is not None]
                 places += mine
         rest = [one.luma for one in (self._anchor, self._next) if one is not None and one.luma is not None]
-        errors = block_errors(own, np.concatenate([*moved, np.stack(rest)]), self.width)
+        errors = block_errors(own, np.stack([*moved, *rest]), self.width)
         explained = errors[np.argsort(places)]
         given = np.stack([fields[side].given for _, side in sources])
         traceable = np.array([self._traceable(known) for known, _ in sources])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.video.compressed.accumulate import accumulate
+from pipeline.video.compressed.accumulate import accumulate, untraced
 from pipeline.video.compressed.motion import Motion
 from pipeline.video.compressed.residual import colour_plane, difference, pixels, warp
 from pipeline.video.compressed.stream import Coded, decode_with_vectors
@@ -110,12 +110,12 @@ def read_compressed(
 
 
 class _Anchor(NamedTuple):
-    """The last I- or P-frame: its number, its motion since the I-frame, its picture, and the I-frame moved onto it (at
-    another than the coded size: the I-frame itself). Pictures are None where no residual is asked for.
+    """The last I- or P-frame: its number, where its pixels were in the I-frame, its picture, and the I-frame moved onto it
+    (at another than the coded size: the I-frame itself). Pictures are None where no residual is asked for.
     """
 
     number: int
-    accumulated: np.ndarray
+    traced: np.ndarray
     picture: np.ndarray | None
     i_moved: np.ndarray | None
 
@@ -137,6 +137,7 @@ class _Builder:
         at_columns = ((np.arange(columns) + 0.5) * self.width / columns).astype(np.intp)
         self.samples = at_rows[:, None] * padded(self.width) + at_columns  # flat positions in a plane
         self.motion = Motion(self.width, self.height)
+        self.here = untraced(self.width, self.height)
         self.anchor: _Anchor | None = None
         self.i_frame = -1
 
@@ -174,36 +175,37 @@ class _Builder:
             # Of a P-frame only the residual against it, frame by frame, needs the picture later on.
             kept = self.same_size and (intra or "residual" in self.wanted)
             picture = colour_plane(rgb) if kept else pixels(rgb)
-        accumulated, i_moved = self.motion.still.motion, picture
+        traced, i_moved = self.here, picture
         if before is not None:
             if self.wanted & _ACCUMULATED:
-                accumulated = accumulate(before.accumulated, trace)
+                traced = accumulate(before.traced, trace)
             i_moved = before.i_moved
             if picture is not None and "residual" in self.wanted:
-                residual = self._less(picture, self._moved(before.picture, trace, trace.motion))
+                residual = self._less(picture, self._moved(before.picture, trace, None))
             if picture is not None and "residual_accumulated" in self.wanted:
-                moved = self._moved(before.i_moved, trace, accumulated)
+                moved = self._moved(before.i_moved, trace, traced)
                 residual_accumulated = self._less(picture, moved)
                 i_moved = moved if self.same_size else before.i_moved
         frame = CompressedFrame(
             coded.pts_s, coded.type, coded.packet_bytes, self.i_frame, before.number if before else -1, self.info,
             self._vectors(coded) if "vectors" in self.wanted else None,
-            self._shown_motion("mv", trace.motion),
-            self._shown_motion("mv_accumulated", accumulated),
+            self._turned(self._sampled(trace.motion)) if "mv" in self.wanted else None,
+            self._turned(self._since(traced)) if "mv_accumulated" in self.wanted else None,
             self._shown_residual("residual", residual),
             self._shown_residual("residual_accumulated", residual_accumulated),
-            self._sampled(trace.valid)[..., 0] if "valid" in self.wanted else None,
+            self.orientation.apply(self._sampled(trace.valid[..., None]))[..., 0] if "valid" in self.wanted else None,
             self._upright(picture) if intra and picture is not None and "i_frame" in self.wanted else None,
         )  # fmt: skip
         known = intra or before is not None
-        return frame, _Anchor(number, accumulated, picture, i_moved) if known else None
+        return frame, _Anchor(number, traced, picture, i_moved) if known else None
 
-    def _moved(self, picture: np.ndarray | None, trace: Trace, motion: np.ndarray) -> np.ndarray:
-        """A picture that is kept with the anchor, moved onto this frame: by its trace, or scaled by all the motion."""
+    def _moved(self, picture: np.ndarray | None, trace: Trace, traced: np.ndarray | None) -> np.ndarray:
+        """A picture that is kept with the anchor, moved onto this frame: by its trace, or scaled, by all the motion."""
         assert picture is not None
         if self.same_size:
             return fetch(picture, trace)
-        return warp(picture, self._samples(motion), self.width, self.height)
+        motion = self._samples(trace.motion) if traced is None else self._since(traced)
+        return warp(picture, motion, self.width, self.height)
 
     def _less(self, picture: np.ndarray, moved: np.ndarray) -> np.ndarray:
         columns = self.display.stored[1]
@@ -214,9 +216,14 @@ class _Builder:
         return own.upright(self.orientation, self.info.width, self.info.height)
 
     def _sampled(self, plane: np.ndarray) -> np.ndarray:
-        """A plane at the size asked for, upright: a new array [rows, columns, channels]."""
-        plane = plane if plane.ndim == 3 else plane[..., None]
-        return self.orientation.apply(plane[:, : self.width].copy() if self.same_size else self._samples(plane))
+        """A plane at the size asked for, as stored: a new array [rows, columns, channels]."""
+        return plane[:, : self.width].copy() if self.same_size else self._samples(plane)
+
+    def _since(self, traced: np.ndarray) -> np.ndarray:
+        """D = i - J at the size asked for."""
+        if self.same_size:
+            return np.asarray(self.here[:, : self.width] - traced[:, : self.width])
+        return np.asarray(self._samples(self.here) - self._samples(traced))
 
     def _samples(self, plane: np.ndarray) -> np.ndarray:
         return plane.reshape(-1, plane.shape[2]).take(self.samples, 0)
@@ -224,10 +231,9 @@ class _Builder:
     def _upright(self, picture: np.ndarray) -> np.ndarray:
         return self.orientation.apply(picture[:, : self.display.stored[1]])
 
-    def _shown_motion(self, name: str, motion: np.ndarray) -> np.ndarray | None:
-        if name not in self.wanted:
-            return None
-        turned = self._sampled(motion)
+    def _turned(self, motion: np.ndarray) -> np.ndarray:
+        """Motion upright: its places and its components."""
+        turned = self.orientation.apply(motion)
         if self.orientation.transpose:
             turned = np.ascontiguousarray(turned[..., ::-1])
         for axis, flipped in enumerate((self.orientation.flip_x, self.orientation.flip_y)):

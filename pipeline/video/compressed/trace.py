@@ -4,100 +4,122 @@ Arrays that are kept from frame to frame are *planes*: rows x padded width (whol
 of neighbouring bytes. Pixels move in such runs, 8 or 16 at a time, which costs a fraction of moving them one by one.
 """
 
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from pipeline.video.compressed.vectors import Field, padded
 
-
-class Trace(NamedTuple):
-    """The source of every pixel: ``starts`` intp [height, runs] are flat positions in a plane, each of the source of a run
-    of ``side`` px; None where nothing moves. ``target`` and ``source`` intp [k] are positions of single pixels in blocks
-    whose source lies partly outside the picture. ``motion`` is int16 [height, padded, 2] (x, y) px and ``valid`` uint8
-    [height, padded]; both 0 where the source is outside: such a pixel stands still, as in the reference loader.
-    """
-
-    side: int
-    starts: np.ndarray | None
-    target: np.ndarray
-    source: np.ndarray
-    motion: np.ndarray
-    valid: np.ndarray
-
+_SPARSE = 0.3
+"""With fewer of the blocks moving, a copy of the plane and these blocks are cheaper than all runs."""
 
 _NONE = np.zeros(0, np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The source of every pixel. Positions are flat ones in a plane, intp.
+
+    ``starts``: of the source of each run of ``side`` px, [height, runs], or [n] for the runs numbered in ``places``, when
+    all others stand still; None where nothing moves. ``target`` and ``source`` [k]: single pixels of blocks whose source
+    lies partly outside the picture, and where they come from. ``blocks`` int32 [rows, columns]: both components of each
+    block's motion; ``single`` int32 [k]: those of the single pixels; ``given`` uint8 [rows, columns]: has a vector.
+    """
+
+    height: int
+    side: int
+    starts: np.ndarray | None
+    places: np.ndarray | None
+    target: np.ndarray
+    source: np.ndarray
+    blocks: np.ndarray
+    single: np.ndarray
+    given: np.ndarray
+
+    @cached_property
+    def motion(self) -> np.ndarray:
+        """Int16 [height, padded, 2] (x, y) px; 0 where the source is outside: that pixel stands still, as in the loader."""
+        pixels = self._pixels(self.blocks, self.single)
+        return pixels.view(np.int16).reshape(*pixels.shape, 2)
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """Uint8 [height, padded]: 1 where there is a vector and its source is inside."""
+        return self._pixels(self.given, 1)
+
+    def _pixels(self, blocks: np.ndarray, single: np.ndarray | int) -> np.ndarray:
+        if self.side == 1:
+            return blocks
+        pixels = blocks.repeat(self.side, 1).repeat(self.side, 0)[: self.height]
+        pixels.reshape(-1)[self.target] = single
+        return pixels
 
 
 def trace_blocks(field: Field, width: int, height: int, plane: np.ndarray | None = None) -> Trace:
     """The trace of a grid of blocks. ``plane``: which of several planes, one under the other, each block comes from."""
     side, motion, given = field
-    if plane is None and not motion.any():
-        still = np.zeros((height, padded(width), 2), np.int16)
-        return Trace(side, None, _NONE, _NONE, still, _pixels(given, side, height))
-    base, least, most = _bounds(width, height, side)
+    blocks = motion.view(np.int32)[..., 0]  # the components of a block as one number: half the work
+    moving = np.count_nonzero(blocks)
+    if plane is None and not moving:
+        return Trace(height, side, None, None, _NONE, _NONE, blocks, _NONE, given)
+    across, (base, least, most) = padded(width), _bounds(width, height, side)
     crossing = ((motion < least) | (motion > most)).view(np.uint16)[..., 0] != 0
     offset = motion[..., 1].astype(np.intp)
-    offset *= padded(width)
+    offset *= across
     offset += motion[..., 0]
     if plane is not None:
-        offset -= plane * (height * padded(width))
-    both = motion.view(np.int32)[..., 0]  # the components of a block as one number: half the work
+        offset -= plane * (height * across)
     target = source = _NONE
+    single = np.zeros(0, np.int32)
     if crossing.any():
         rows, columns = np.nonzero(crossing)
         target, counts = _single_pixels(rows, columns, motion[rows, columns], side, width, height)
         source = target - offset[rows, columns].repeat(counts)
-        single = both[rows, columns].repeat(counts)
-        both, given = both.copy(), given.copy()
-        both[rows, columns], given[rows, columns], offset[rows, columns] = 0, 0, 0
-    moved, valid = _pixels(both, side, height), _pixels(given, side, height)
-    if len(target):
-        moved.reshape(-1)[target] = single
-        valid.reshape(-1)[target] = 1
-    starts = base - offset.repeat(side, 0)[:height]
-    return Trace(side, starts, target, source, moved.view(np.int16).reshape(*moved.shape, 2), valid)
-
-
-def _pixels(blocks: np.ndarray, side: int, height: int) -> np.ndarray:
-    return blocks.repeat(side, 1).repeat(side, 0)[:height]
+        single = blocks[rows, columns].repeat(counts)
+        blocks, given = blocks.copy(), given.copy()
+        blocks[rows, columns], given[rows, columns], offset[rows, columns] = 0, 0, 0
+    if plane is not None or moving > _SPARSE * blocks.size:
+        starts, places = base - offset.repeat(side, 0)[:height], None
+    else:
+        rows, columns = np.nonzero(offset)
+        lines = rows[:, None] * side + np.arange(side)
+        places = (lines * blocks.shape[1] + columns[:, None]).reshape(-1)
+        starts = (lines * across + (columns * side - offset[rows, columns])[:, None]).reshape(-1)
+        if height % side:  # the last row of blocks is cut
+            kept = places < base.size
+            places, starts = places[kept], starts[kept]
+    return Trace(height, side, starts, places, target, source, blocks, single, given)
 
 
 def trace_pixels(motion: np.ndarray, valid: np.ndarray) -> Trace:
     """The trace of motion int16 [height, padded, 2] that is known pixel by pixel, all of it from within the picture."""
-    starts = None
-    if motion.any():
-        height, across = motion.shape[:2]
+    height, across = motion.shape[:2]
+    blocks, starts = motion.view(np.int32)[..., 0], None
+    if blocks.any():
         starts = np.arange(height * across).reshape(height, across)
         starts -= motion[..., 1].astype(np.intp) * across
         starts -= motion[..., 0]
-    return Trace(1, starts, _NONE, _NONE, motion, valid)
+    return Trace(height, 1, starts, None, _NONE, _NONE, blocks, _NONE, valid)
 
 
 def fetch(plane: np.ndarray, trace: Trace) -> np.ndarray:
-    """What a plane [height, padded, ...] holds at every pixel's source. The plane itself where nothing moves."""
-    return plane if trace.starts is None else _fetch(plane, trace.side, trace.starts, trace.target, trace.source)
+    """What a plane [height, padded, ...] holds at every pixel's source. The plane itself where nothing moves.
 
-
-def fetch_each(planes: np.ndarray, trace: Trace) -> np.ndarray:
-    """:func:`fetch` from each of several planes [k, height, padded, ...]."""
+    Several planes, one under the other, where the trace was told which of them each block comes from.
+    """
     if trace.starts is None:
-        return planes
-    step = np.arange(len(planes)) * (planes.shape[1] * planes.shape[2])
-    target, source = ((step[:, None] + one).reshape(-1) for one in (trace.target, trace.source))
-    starts = step[:, None, None] + trace.starts
-    flat = planes.reshape(-1, *planes.shape[2:])
-    return _fetch(flat, trace.side, starts.reshape(len(flat), -1), target, source).reshape(planes.shape)
-
-
-def _fetch(plane: np.ndarray, side: int, starts: np.ndarray, target: np.ndarray, source: np.ndarray) -> np.ndarray:
+        return plane
     pixel = plane.strides[1]
-    runs = np.ndarray((plane.shape[0] * plane.shape[1] - side + 1,), f"V{pixel * side}", plane, strides=(pixel,))
-    moved: np.ndarray = runs[starts].view(plane.dtype).reshape(len(starts), *plane.shape[1:])
-    if len(target):
-        single = f"V{pixel}"
-        moved.view(single).reshape(-1)[target] = plane.view(single).reshape(-1)[source]
+    run, single = f"V{pixel * trace.side}", f"V{pixel}"
+    runs = np.ndarray((plane.shape[0] * plane.shape[1] - trace.side + 1,), run, plane, strides=(pixel,))
+    if trace.places is None:
+        moved: np.ndarray = runs[trace.starts].view(plane.dtype).reshape(trace.height, *plane.shape[1:])
+    else:
+        moved = plane.copy()
+        moved.reshape(-1).view(run)[trace.places] = runs[trace.starts]
+    if len(trace.target):
+        moved.reshape(-1).view(single)[trace.target] = plane.reshape(-1).view(single)[trace.source]
     return moved
 
 
