@@ -1,8 +1,9 @@
 """compressed: read what the coded stream itself tells, motion vectors and residuals.
 
-In: the videos that ``ingest`` lists. Out: one ``compressed`` artifact per video, one row per source frame: its time, type
-and size in the stream, and the arrays that ``arrays`` names (motion, accumulated motion, residuals, validity, I-frames) at
-``short_side`` px. A video whose codec has no motion vectors (HEVC, VP9, AV1, MJPEG) fails and is listed with what to do.
+In: the videos that ``ingest`` lists. Out: one ``compressed`` artifact per video, one row per source frame (or only I- and
+P-frames): its time, type and size in the stream, and the arrays that ``arrays`` names (motion, accumulated motion,
+residuals, validity, I-frames) at ``short_side`` px. A video whose codec has no motion vectors (HEVC, VP9, AV1, MJPEG) fails
+and is listed with what to do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ class Compressed(Section):
 
     short_side: int = Field(ge=8, description="px of the shorter side of all arrays; motion stays in coded px")
     arrays: tuple[Name, ...] = Field(min_length=1, description="what is kept; see pipeline.video.compressed.ARRAYS")
+    b_frames: bool = Field(description="also B-frames; without them rows are I- and P-frames only, as CoViAR has them")
 
 
 def units(context: Context) -> Sequence[Unit]:
@@ -38,7 +40,8 @@ def read(unit: Unit, params: Compressed, folder: Path) -> Mapping[str, Any]:
     """Read the stream of one video into ``unit.h5``, in one pass."""
     from pipeline.video.compressed.store import write_compressed
 
-    return write_compressed(unit.inputs[0], folder / "unit.h5", params.arrays, short_side=params.short_side)
+    out = folder / "unit.h5"
+    return write_compressed(unit.inputs[0], out, params.arrays, short_side=params.short_side, b_frames=params.b_frames)
 
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:

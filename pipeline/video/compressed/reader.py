@@ -74,7 +74,7 @@ def check_arrays(arrays: Collection[str]) -> frozenset[str]:
 
 
 def read_compressed(
-    path: Path, arrays: Collection[str] = ARRAYS, *, short_side: int | None = None
+    path: Path, arrays: Collection[str] = ARRAYS, *, short_side: int | None = None, b_frames: bool = True
 ) -> Iterator[CompressedFrame]:
     """Yield every shown frame with what was asked for, in presentation order, in one pass and constant memory.
 
@@ -86,6 +86,8 @@ def read_compressed(
         arrays: names out of ``ARRAYS``.
         short_side: shorter side of the arrays in px, None for the stored size (with square pixels). Motion is then
             sampled and keeps its values in px of the coded picture; pictures are scaled first and moved then.
+        b_frames: without them only I- and P-frames are yielded and numbered (as CoViAR has them), at a fraction of the
+            cost where a stream is mostly B-frames. A block of H.264 is then not suspected to come from a B-frame.
 
     Raises:
         VideoError: as ``decode``; also a codec without vectors, or a picture size that changes. The message names the
@@ -98,7 +100,7 @@ def read_compressed(
     np.empty(_KEPT_BYTES, np.uint8)
     builder: _Builder | None = None
     waiting: list[tuple[int, Coded]] = []
-    for number, coded in enumerate(decode_with_vectors(Path(path))):
+    for number, coded in enumerate(decode_with_vectors(Path(path), b_frames)):
         builder = builder or _Builder(coded, wanted, short_side)
         if coded.type == 3:
             waiting.append((number, coded))

@@ -26,6 +26,7 @@ def write_compressed(
     arrays: Collection[str] = ARRAYS,
     *,
     short_side: int | None = None,
+    b_frames: bool = True,
     normalised_from: str = "",
 ) -> Mapping[str, int]:
     """Read a video once and write what was asked for; arguments as of ``read_compressed``.
@@ -37,7 +38,7 @@ def write_compressed(
         VideoError, ValueError: as ``read_compressed``; nothing is written then.
     """
     wanted = check_arrays(arrays)
-    frames = read_compressed(video, wanted, short_side=short_side)
+    frames = read_compressed(video, wanted, short_side=short_side, b_frames=b_frames)
     counts = dict.fromkeys(("frames", "predicted", "pixels", "valid"), 0)
     attributes = {**StreamInfo(0, 0, 0, 0, "")._asdict(), "normalised_from": normalised_from}
     with kinds.COMPRESSED.writer(out, attributes) as writer:

@@ -41,8 +41,10 @@ class Coded(NamedTuple):
     codec: str
 
 
-def decode_with_vectors(path: Path) -> Iterator[Coded]:
+def decode_with_vectors(path: Path, b_frames: bool = True) -> Iterator[Coded]:
     """Yield every shown frame in presentation order. One thread: with frame threads FFmpeg's vectors change in each run.
+
+    Without ``b_frames``, those and other frames that nothing is predicted from are skipped, mostly without being decoded.
 
     Raises:
         VideoError: as :func:`pipeline.video.decode.decode`; also a codec without vectors, or a picture size that changes.
@@ -53,6 +55,7 @@ def decode_with_vectors(path: Path) -> Iterator[Coded]:
             codec = context.codec.canonical_name
             raise VideoError(path, f"its codec {codec} gives no motion vectors; transcode it: {REMEDY}")
         context.options = {"flags2": "+export_mvs"}
+        context.skip_frame = "DEFAULT" if b_frames else "NONREF"
         context.copy_opaque = True  # what is set on a packet comes with the frame that it becomes
         clock, damage = Clock(container, stream), Damage(path, container, stream)
         display: Display | None = None
@@ -73,6 +76,8 @@ def decode_with_vectors(path: Path) -> Iterator[Coded]:
                 told: Any = frame.opaque or (0, decoded, True)
                 packet_bytes, place, is_reference = told
                 kind = 1 if frame.pict_type in _INTRA else 3 if frame.pict_type in _BIDIRECTIONAL else 2
+                if kind == 3 and not b_frames:  # one that others are predicted from
+                    continue
                 yield Coded(
                     t, frame, display, kind, packet_bytes, place, is_reference,
                     has_vectors=not (kind == 3 and context.name == "mpeg4"),

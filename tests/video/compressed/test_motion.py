@@ -231,3 +231,19 @@ def test_arrays_that_were_not_asked_for_are_not_made(encode: Encode, monkeypatch
     assert len(converted) == len(intra) == sum(row.frame_type == 1 for row in whole)
     with pytest.raises(ValueError, match=r"no compressed array 'flow'; arrays: vectors, mv, "):
         next(read_compressed(path, ["flow"]))
+
+
+@pytest.mark.parametrize("name", ["h264-b", "mpeg2-b", "mpeg4-b"])
+def test_without_b_frames_the_others_are_the_same(encode: Encode, name: str) -> None:
+    path = clip(encode, name)
+    anchors = [row for row in read_compressed(path) if row.frame_type != 3]
+    rows = list(read_compressed(path, b_frames=False))
+    assert [row.pts for row in rows] == [row.pts for row in anchors]
+    for number, (row, whole) in enumerate(zip(rows, anchors, strict=True)):
+        assert row.reference_index == (number - 1 if row.frame_type == 2 else -1)
+        assert row.packet_bytes == whole.packet_bytes
+        if name == "h264-b":  # in full, blocks are suspected to come from B-frames too
+            assert (row.valid != whole.valid).mean() < 0.05
+        else:
+            for array in ("mv", "mv_accumulated", "valid", "residual", "residual_accumulated"):
+                assert (getattr(row, array) == getattr(whole, array)).all()
