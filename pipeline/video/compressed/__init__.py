@@ -18,7 +18,7 @@ On MPEG-4 Part 2 without B-frames mv and mv_accumulated are those of CoViAR's re
 **What is refused, by name**: codecs without vectors (HEVC, VP8, VP9, AV1, MJPEG: ``normalised`` transcodes them first),
 a picture size that changes, damaged and truncated files. **What is weaker**: FFmpeg keeps no vectors of MPEG-4 Part 2's
 B-frames, so nothing of them is valid; with several reference frames, and in interlaced pictures, blocks that do not fit
-their reference are left out (x264's defaults: about a third of the pixels).
+their reference are left out (x264's defaults: 5 to 35 % of the pixels of real clips).
 """
 
 from pipeline.video.compressed.reader import ARRAYS, CompressedFrame, StreamInfo, check_arrays, read_compressed

@@ -90,6 +90,21 @@ def test_what_is_not_intra_is_valid(shared: Path, name: str, least: float) -> No
     assert valid >= least * given
 
 
+def test_interlaced_blocks_that_lie_elsewhere_are_left_out(shared: Path) -> None:
+    """Field-coded blocks do not lie where their vectors say; what is left fits."""
+    path = shared / "videos" / "derived" / "mpeg2_interlaced_tff.ts"
+    pictures = [frame.picture.astype(np.int16) for frame in decode(path)]
+    valid, ours, still = [], 0, 0
+    for number, row in enumerate(read_compressed(path, ["mv", "residual", "valid"])):
+        if row.reference_index >= 0:
+            moving = (row.valid == 1) & row.mv.any(-1)
+            valid.append(row.valid.mean())
+            ours += np.abs(row.residual[moving]).sum()
+            still += np.abs(pictures[number] - pictures[row.reference_index])[moving].sum()
+    assert np.mean(valid) > 0.6
+    assert ours < 0.5 * still
+
+
 def test_three_codecs_agree_on_the_same_pictures(shared: Path) -> None:
     """HEVC has no vectors and MPEG-4's B-frames neither, so these two are normalised; H.264 is read as it is."""
     derived = shared / "videos" / "derived"
