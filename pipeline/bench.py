@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import bench_decode, bench_storage
 from pipeline.bench_compressed import extraction
 from pipeline.run.files import write_json
 
@@ -114,6 +115,10 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "evaluation": evaluation,
     "sgalign": sgalign,
     "compressed-extraction": extraction,
+    "decode-stage": bench_decode.decode_stage,
+    "decode-memory": bench_decode.decode_memory,
+    "decode-storage": bench_storage.storage,
+    "loader-clips": bench_decode.loader,
 }
 
 

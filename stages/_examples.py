@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.datasets.schema import Dataset
-from pipeline.run import kinds
 from stages import _boxes, _outputs
 
 LEAST_SIDE = 1.0
@@ -41,8 +40,8 @@ def of_set(root: Path, subset: str) -> Examples | None:
         true = _boxes.read_true_boxes(root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
         if true is None:
             continue
-        with kinds.FRAMES.open(root / _outputs.FRAMES / f"{video.file_stem}.h5") as reader:
-            scale = np.array([reader.attributes["width"] / video.width, reader.attributes["height"] / video.height] * 2)
+        stored = store.attributes(video.id)
+        scale = np.array([stored["width"] / video.width, stored["height"] / video.height] * 2)
         _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts))
         where += [(video.id, row) for row in range(len(pts))]
         classes = true.classes

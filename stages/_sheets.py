@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.datasets.snippets import frame_indices
+from pipeline.datasets.stored import open_frames
 from pipeline.evaluation.shot_boundaries import count_cuts, cuts_of
 from pipeline.report.blocks import Block, Measure, Measures, Section, Sheets, Text
 from pipeline.report.sheets import Picture, Row, Sheet, motion_colours
@@ -121,12 +122,12 @@ def decoded_pictures(
     if not path.is_file():
         missing.append(Text(f"No pictures of {video.id}: it could not be decoded.", warning=True))
         return []
-    with kinds.FRAMES.open(path) as reader:
-        rows = frame_indices(reader["pts"], np.asarray(times, np.float64))
-        stored = [reader.rows("jpeg", slice(row, row + 1))[0].tobytes() for row in rows]
-        width = round(reader.attributes["width"] * height / reader.attributes["height"])
-        if reader.attributes["height"] <= height:
-            return stored
+    with open_frames(path) as frames:
+        stored = frames.jpegs(frame_indices(frames.pts(), np.asarray(times, np.float64)))
+        own_height, own_width, _ = frames.size
+    if own_height <= height:
+        return stored
+    width = round(own_width * height / own_height)
     return [jpeg.encode(crop_resize(jpeg.decode(one)[None], height, width)[0], _QUALITY) for one in stored]
 
 

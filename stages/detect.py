@@ -54,9 +54,8 @@ def detect(unit: Unit, params: Detect, folder: Path) -> Mapping[str, Any]:
 
     frames, weights, _ = unit.inputs
     detector, spec = _loaded(weights.parent, weights.stat().st_mtime_ns, params)
-    with kinds.FRAMES.open(frames) as artifact:
-        stored = artifact.attributes
     store = FrameStore({"video": frames})
+    stored = store.attributes("video")
     times = np.arange(0.0, stored["duration_s"], 1 / params.fps)
     rows = np.unique(frame_indices(store.pts("video"), times))
     scale = np.array([unit.spec["width"] / stored["width"], unit.spec["height"] / stored["height"]] * 2)

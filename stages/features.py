@@ -62,9 +62,8 @@ def encode_video(
     from pipeline.training.device import device
 
     encoder, spec = _encoder.load_for_inference(encoder_folder, params.threads)
-    with kinds.FRAMES.open(frames) as artifact:
-        duration_s = float(artifact.attributes["duration_s"])
     store = FrameStore({"video": frames})
+    duration_s = float(store.attributes("video")["duration_s"])
     indices = snippet_indices(store.pts("video"), duration_s, params.snippets, spec.frames, spec.window_s)
     rows = []
     with torch.inference_mode():

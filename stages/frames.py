@@ -1,12 +1,12 @@
-"""frames: decode every video at a fixed rate.
+"""frames: decode every video at a fixed rate, or every frame.
 
-In: the videos that ``ingest`` lists. Out: one ``frames`` artifact per video: JPEG pictures of ``short_side`` px, upright,
-every 1 / ``fps`` s, each with the time of the source frame it shows.
+In: the videos that ``ingest`` lists. Out: one ``frames`` artifact per video: pictures of ``short_side`` px, upright, every
+1 / ``fps`` s, each with the time of the source frame it shows, as JPEG, raw or as H.264 segments (``storage``).
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,9 +21,13 @@ from stages import _outputs
 class Frames(Section):
     """Section ``frames`` of params.yaml."""
 
-    fps: float = Field(gt=0, description="pictures per second of video; at most the video's own rate")
-    short_side: int = Field(ge=16, description="px of the shorter side after scaling")
+    fps: Annotated[float, Field(gt=0)] | Literal["native"] = Field(
+        description="pictures per second of video, at most its own rate; native: every frame"
+    )
+    short_side: Annotated[int, Field(ge=16)] | None = Field(description="px of the shorter side; null: as stored")
     jpeg_quality: int = Field(ge=1, le=100)
+    storage: Literal["jpeg", "raw", "segments"] = Field("jpeg", description="see pipeline.datasets.stored")
+    segment_crf: int = Field(18, ge=0, le=51, description="x264's quality of segments")
 
 
 def units(context: Context) -> Sequence[Unit]:
@@ -37,18 +41,18 @@ def units(context: Context) -> Sequence[Unit]:
 
 def decode(unit: Unit, params: Frames, folder: Path) -> Mapping[str, Any]:
     """Decode one video into ``unit.h5``; memory does not grow with its length."""
-    from pipeline.video import jpeg
-    from pipeline.video.decode import decode_at
+    from pipeline.datasets.stored import write_frames
+    from pipeline.video.decode import decode, decode_at
 
-    attributes = {"fps": params.fps, "width": 0, "height": 0, "duration_s": unit.spec["duration_s"]}
-    count = 0
-    with kinds.FRAMES.writer(folder / "unit.h5", attributes) as writer:
-        for frame in decode_at(unit.inputs[0], params.fps, params.short_side):
-            height, width = frame.picture.shape[:2]
-            writer.append(pts=[frame.pts_s], jpeg=[jpeg.encode(frame.picture, params.jpeg_quality)])
-            writer.attributes |= {"width": width, "height": height}
-            count += 1
-    return {"frames": count}
+    path, side, bgr = unit.inputs[0], params.short_side, params.storage == "jpeg"
+    attributes = {"duration_s": unit.spec["duration_s"]}
+    if params.fps == "native":
+        frames = decode(path, short_side=side, bgr=bgr)
+    else:
+        frames = decode_at(path, params.fps, side, bgr=bgr)
+        attributes["fps"] = params.fps
+    quality, crf = params.jpeg_quality, params.segment_crf
+    return {"frames": write_frames(folder / "unit.h5", params.storage, frames, attributes, quality=quality, crf=crf)}
 
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
@@ -59,7 +63,7 @@ def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, 
 STAGE = VideoStage(
     name="frames",
     section=Frames,
-    writes=(kinds.FRAMES,),
+    writes=(kinds.FRAMES, kinds.FRAMES_RAW, kinds.FRAMES_SEGMENTS),
     out=_outputs.FRAMES,
     units=units,
     process=decode,

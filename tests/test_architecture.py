@@ -21,6 +21,8 @@ DOORS = (
     "pipeline.extract",
     "pipeline.bench",
     "pipeline.bench_compressed",
+    "pipeline.bench_decode",
+    "pipeline.bench_storage",
     "pipeline.compare",
     "pipeline.flow",
     "pipeline.ui",

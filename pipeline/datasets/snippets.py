@@ -10,12 +10,16 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pipeline.datasets.opened import Opened
 from pipeline.datasets.schema import Segment, file_stem
-from pipeline.run.kinds import FRAMES
-from pipeline.video import jpeg
+from pipeline.datasets.stored import open_frames
+
+OPEN_FILES = 16
+"""Artifacts that a store keeps open."""
 
 
 def frame_indices(pts: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -91,6 +95,7 @@ class FrameStore:
         self._capacity = capacity_bytes
         self._pts: dict[str, np.ndarray] = {}
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._opened = Opened(lambda id_: open_frames(self._path(id_)), OPEN_FILES)
 
     @staticmethod
     def of_folder(folder: Path, ids: Iterable[str], capacity_bytes: int = 2**30) -> "FrameStore":
@@ -107,6 +112,10 @@ class FrameStore:
     def __setstate__(self, state: tuple[dict[str, Path], int]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
+    def close(self) -> None:
+        """Close the files; what was decoded stays."""
+        self._opened.close()
+
     def pts(self, id_: str) -> np.ndarray:
         """Times of a video's rows in seconds, float64 [N].
 
@@ -115,9 +124,12 @@ class FrameStore:
             ArtifactError: the artifact is missing or not readable.
         """
         if id_ not in self._pts:
-            with FRAMES.open(self._path(id_)) as reader:
-                self._pts[id_] = reader["pts"]
+            self._pts[id_] = self._opened[id_].pts()
         return self._pts[id_]
+
+    def attributes(self, id_: str) -> Mapping[str, Any]:
+        """What the artifact says of a video: width, height, fps, duration_s. Raises as :meth:`pts`."""
+        return self._opened[id_].attributes
 
     def pictures(self, id_: str, indices: np.ndarray) -> np.ndarray:
         """Pictures of ``indices`` (int, any shape [...]): uint8 [..., height, width, 3], a copy.
@@ -130,18 +142,16 @@ class FrameStore:
         wanted = np.unique(indices)
         loaded = self._loaded.get(id_)
         if loaded is None or not loaded.have[wanted].all():
-            with FRAMES.open(self._path(id_)) as reader:
-                size = (reader.attributes["height"], reader.attributes["width"], 3)
-                if loaded is None and len(reader) * int(np.prod(size)) > self._capacity:
-                    some = np.empty((len(wanted), *size), dtype=np.uint8)
-                    jpeg.decode_into(some, list(reader.rows("jpeg", wanted)))
-                    return some[np.searchsorted(wanted, indices)]
-                if loaded is None:
-                    loaded = _Loaded(np.empty((len(reader), *size), dtype=np.uint8), np.zeros(len(reader), dtype=bool))
-                missing = wanted[~loaded.have[wanted]]
-                for row, data in zip(missing, reader.rows("jpeg", missing), strict=True):
-                    jpeg.decode_into(loaded.pictures[row : row + 1], [data])
-                loaded.have[missing] = True
+            stored = self._opened[id_]
+            if loaded is None and len(stored) * int(np.prod(stored.size)) > self._capacity:
+                some = stored.pictures(wanted)
+                return some if np.array_equal(wanted, indices) else some[np.searchsorted(wanted, indices)]
+            if loaded is None:
+                empty = np.empty((len(stored), *stored.size), dtype=np.uint8)
+                loaded = _Loaded(empty, np.zeros(len(stored), dtype=bool))
+            missing = wanted[~loaded.have[wanted]]
+            loaded.pictures[missing] = stored.pictures(missing)
+            loaded.have[missing] = True
         self._loaded[id_] = loaded
         self._loaded.move_to_end(id_)
         self._forget_beyond_capacity()

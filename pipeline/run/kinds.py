@@ -13,6 +13,28 @@ FRAMES = Kind(
     attributes={"width": int, "height": int, "fps": float, "duration_s": float},
 )
 
+FRAMES_RAW = Kind(
+    name="frames_raw",
+    version=1,
+    doc="As frames, the pictures as they are.",
+    arrays={
+        "pts": FRAMES.arrays["pts"],
+        "picture": Array("uint8", ("frame", "row", "column", "3"), "grey level", "RGB", chunk_rows=1),
+    },
+    attributes=FRAMES.attributes,
+)
+
+FRAMES_SEGMENTS = Kind(
+    name="frames_segments",
+    version=1,
+    doc="As frames, in closed groups of H.264.",
+    arrays={
+        "pts": FRAMES.arrays["pts"],
+        "packet": Array(BYTES, ("frame",), "H.264 packet", "the coded picture; every group-th is a key frame"),
+    },
+    attributes={**FRAMES.attributes, "group": int},
+)
+
 SHOTS = Kind(
     name="shots",
     version=1,
@@ -132,4 +154,5 @@ BANK = Kind(
     attributes={"classes": str, "encoder": str, "window_s": float, "duration_s": float},
 )
 
-ALL = {kind.name: kind for kind in (FRAMES, SHOTS, COMPRESSED, TRUTH, FEATURES, DETECTIONS, TRACKS, BANK)}
+_FRAMES = (FRAMES, FRAMES_RAW, FRAMES_SEGMENTS)
+ALL = {kind.name: kind for kind in (*_FRAMES, SHOTS, COMPRESSED, TRUTH, FEATURES, DETECTIONS, TRACKS, BANK)}

@@ -136,18 +136,27 @@ class Clock:
         rate = stream.average_rate or stream.guessed_rate or stream.codec_context.framerate
         self.fps = float(rate) if rate else 25.0
         self._tick = float(stream.time_base) if stream.time_base else 1 / self.fps
-        self._only_dts = "avi" in container.format.name.split(",")
+        self.only_dts = "avi" in container.format.name.split(",")
         self._origin: float | None = None
         self._last = 0.0
         self._last_duration = 1 / self.fps
 
     def time(self, frame: VideoFrame) -> tuple[float, float]:
         """Time and duration of the next frame, in seconds."""
-        stamp = frame.dts if self._only_dts else frame.pts
+        stamp = frame.dts if self.only_dts else frame.pts
         duration = frame.duration * self._tick if frame.duration else 1 / self.fps
         t = self._place(stamp * self._tick if stamp is not None else None)
         self._last, self._last_duration = t, duration
         return t, duration
+
+    @property
+    def started(self) -> bool:
+        """Whether the first frame has come, whose time is 0."""
+        return self._origin is not None
+
+    def since_start(self, stamp: int) -> float:
+        """The time in seconds that a frame with this time stamp will get, unless the stamps jump."""
+        return stamp * self._tick - (self._origin or 0.0)
 
     def _place(self, stamp: float | None) -> float:
         follows = self._last + self._last_duration

@@ -8,7 +8,7 @@ the size of the first, also when the stream changes its size. A file that is emp
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.video.container import Clock, Damage, VideoError, open_video, promised_end
+from pipeline.video.unseen import pass_over_unseen
 
 __all__ = [
     "Display", "Frame", "Orientation", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at", "probe", "scan",
@@ -37,7 +38,10 @@ SQUARE_PIXELS_WITHIN = 0.01
 
 
 class Frame(NamedTuple):
-    """One picture: its time in seconds from the first frame, and uint8 RGB [height, width, 3], contiguous."""
+    """One picture: its time in seconds from the first frame, and uint8 RGB [height, width, 3], contiguous.
+
+    The channels are in the order B, G, R where the caller asked for that.
+    """
 
     pts_s: float
     picture: np.ndarray
@@ -136,15 +140,15 @@ class Display(NamedTuple):
         """Height and width before turning."""
         return (self.width, self.height) if self.orientation.transpose else (self.height, self.width)
 
-    def converted(self, frame: VideoFrame) -> VideoFrame:
-        """Scaled and converted to RGB in one swscale pass, not turned."""
+    def converted(self, frame: VideoFrame, form: str = "rgb24") -> VideoFrame:
+        """Scaled and converted in one swscale pass, not turned."""
         height, width = self.stored
         # One swscale thread: the default would take every core for a picture of 64 rows.
-        return self.scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
+        return self.scaler.reformat(frame, width, height, form, interpolation=SCALING, threads=1)
 
-    def picture(self, frame: VideoFrame) -> np.ndarray:
-        """The upright RGB picture; scaled before the copy."""
-        return self.orientation.apply(self.converted(frame).to_ndarray())
+    def picture(self, frame: VideoFrame, form: str = "rgb24") -> np.ndarray:
+        """The upright picture; scaled before the copy."""
+        return self.orientation.apply(self.converted(frame, form).to_ndarray())
 
 
 class _Shown(NamedTuple):
@@ -159,19 +163,25 @@ class _Shown(NamedTuple):
     def end(self) -> float:
         return self.t + self.duration
 
-    def convert(self, short_side: int | None = None, height: int | None = None) -> Frame:
-        return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame))
+    def convert(self, short_side: int | None = None, height: int | None = None, bgr: bool = False) -> Frame:
+        form = "bgr24" if bgr else "rgb24"
+        return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame, form))
 
 
-def _walk(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[_Shown]:
+def _walk(
+    path: Path, container: InputContainer, stream: VideoStream, wanted: Callable[[float, float], bool] | None = None
+) -> Iterator[_Shown]:
     """Yield every shown frame of an opened file, in order, unconverted; the only place that decodes.
+
+    With ``wanted``, frames may be missing for whose time on show (start, end) it says no.
 
     Raises:
         VideoError: see :func:`decode`.
     """
     clock, damage = Clock(container, stream), Damage(path, container, stream)
     display: Display | None = None
-    for packet in damage.packets(container, stream):
+    packets = damage.packets(container, stream)
+    for packet in pass_over_unseen(packets, stream, clock, wanted) if wanted else packets:
         for frame in damage.frames(packet):
             t, duration = clock.time(frame)
             display = display or Display.of(frame, stream)
@@ -210,12 +220,12 @@ def scan(path: Path, *, threads: int = 1) -> VideoInfo:
         return last.display.info(stream, count / last.end, last.end, count)
 
 
-def decode(path: Path, *, short_side: int | None = None, threads: int = 1) -> Iterator[Frame]:
+def decode(path: Path, *, short_side: int | None = None, threads: int = 1, bgr: bool = False) -> Iterator[Frame]:
     """Yield every shown frame in presentation order, in one pass and constant memory.
 
     Times are seconds from the first frame and strictly increase; the frames are exactly those a player shows (edit lists
-    are followed). ``short_side``: shorter side of the pictures in pixels, None for the stored size. Errors come while
-    iterating, after the frames before them.
+    are followed). ``short_side``: shorter side of the pictures in pixels, None for the stored size. ``bgr``: channels
+    in OpenCV's order. Errors come while iterating, after the frames before them.
 
     Raises:
         VideoError: no such file, empty, not a video, no video stream, damaged or truncated.
@@ -223,7 +233,7 @@ def decode(path: Path, *, short_side: int | None = None, threads: int = 1) -> It
     path = Path(path)
     with open_video(path, threads) as (container, stream):
         for shown in _walk(path, container, stream):
-            yield shown.convert(short_side)
+            yield shown.convert(short_side, bgr=bgr)
 
 
 def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[Frame]:
@@ -250,7 +260,9 @@ def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[
     return frames
 
 
-def decode_at(path: Path, fps: float, short_side: int | None = None, *, threads: int = 1) -> Iterator[Frame]:
+def decode_at(
+    path: Path, fps: float, short_side: int | None = None, *, threads: int = 1, bgr: bool = False
+) -> Iterator[Frame]:
     """Yield the frames on show at the times k / fps, k = 0, 1, ..., up to the end of the last frame.
 
     On show at t is the last frame with a time of at most t (1.5 ms tolerance for rounded times). ``pts_s`` is the frame's
@@ -265,17 +277,22 @@ def decode_at(path: Path, fps: float, short_side: int | None = None, *, threads:
     if not fps > 0:
         raise ValueError(f"fps is {fps}, it must be positive")
     path = Path(path)
+
+    def wanted(start: float, end: float) -> bool:
+        return on_grid(start, end, fps)
+
     with open_video(path, threads) as (container, stream):
         pending: _Shown | None = None
-        for shown in _walk(path, container, stream):
-            if pending is not None and _on_grid(pending.t, shown.t, fps):
-                yield pending.convert(short_side)
+        # A frame that is left out has no k / fps in its time; joined to its predecessor's it changes no choice.
+        for shown in _walk(path, container, stream, wanted):
+            if pending is not None and wanted(pending.t, shown.t):
+                yield pending.convert(short_side, bgr=bgr)
             pending = shown
-        if pending is not None and _on_grid(pending.t, pending.end, fps):
-            yield pending.convert(short_side)
+        if pending is not None and wanted(pending.t, pending.end):
+            yield pending.convert(short_side, bgr=bgr)
 
 
-def _on_grid(start: float, end: float, fps: float) -> bool:
+def on_grid(start: float, end: float, fps: float) -> bool:
     """Whether some k / fps lies in [start, end), both moved earlier by the tolerance."""
     next_grid = math.ceil((start - GRID_TOLERANCE_S) * fps) / fps
     return next_grid < end - GRID_TOLERANCE_S

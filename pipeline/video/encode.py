@@ -22,36 +22,41 @@ def encode_h264(
     crf: int = 23,
     preset: str = "veryfast",
     threads: int = 1,
+    x264: str = REPRODUCIBLE,
+    index_first: bool = False,
 ) -> int:
-    """Write uint8 RGB pictures [height, width, 3] as H.264 in MP4, atomically; return their number.
+    """Write pictures as H.264 (8 bit, 4:2:0) in MP4, atomically; return their number.
 
-    Frame k is shown at k / fps. ``gop``: largest distance of key frames in frames; ``crf``: x264's quality, 0 to 51, lower
-    is better; ``preset``: x264's speed. The pictures are consumed one by one. Equal pictures and arguments give equal
-    bytes; x264 gives other bytes for another number of threads.
+    Pictures are uint8, RGB [height, width, 3] or the planes Y, U, V below each other [height * 3/2, width] (OpenCV's
+    I420), and are consumed one by one. Frame k is shown at k / fps. ``gop``: largest distance of key frames in frames;
+    ``crf``: x264's quality, 0 to 51, lower is better; ``preset``: x264's speed; ``x264``: its further parameters;
+    ``index_first``: the container's index before the pictures, for playing over a network. Equal pictures and arguments
+    give equal bytes; x264 gives other bytes for another number of threads.
 
     Raises:
         ValueError: no pictures, odd width or height (4:2:0 has one colour sample for 2x2 pixels), or pictures that differ
-            in size or are not uint8 RGB.
+            in shape or are not uint8.
         DiskFull: the disk has no space left; nothing is left behind.
     """
     import av  # late: the renderer of the procedural world imports this module where there is no PyAV
 
     rate = Fraction(fps).limit_denominator(100_000)
-    options = {"crf": str(crf), "preset": preset, "x264-params": REPRODUCIBLE}
-    count, shape = 0, None
-    bitexact = {"fflags": "+bitexact"}  # no version string of the muxer in the file
-    with atomic_path(Path(path)) as temp, av.open(str(temp), "w", format="mp4", options=bitexact) as container:
+    options = {"crf": str(crf), "preset": preset, "x264-params": x264}
+    count, shape, form = 0, None, ""
+    # bitexact: no version string of the muxer in the file
+    muxing = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if index_first else {})
+    with atomic_path(Path(path)) as temp, av.open(str(temp), "w", format="mp4", options=muxing) as container:
         stream = container.add_stream("libx264", rate=rate, options=options)
         for picture in frames:
             if shape is None:
-                shape = _checked_shape(picture, path)
-                stream.height, stream.width = shape[:2]
+                shape = picture.shape
+                form, stream.height, stream.width = _layout(picture, path)
                 stream.pix_fmt = "yuv420p"
                 stream.gop_size = gop
                 stream.codec_context.thread_count = threads
             if picture.shape != shape or picture.dtype != np.uint8:
                 raise ValueError(f"{path}: picture {count} is {picture.dtype} {picture.shape}, not uint8 {shape}")
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture, format=form)
             frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
             count += 1
@@ -61,9 +66,13 @@ def encode_h264(
     return count
 
 
-def _checked_shape(picture: np.ndarray, path: Path) -> tuple[int, ...]:
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.shape[0] % 2 or picture.shape[1] % 2:
-        raise ValueError(
-            f"{path}: pictures are {picture.shape}, they must be [height, width, 3], height and width even"
-        )
-    return picture.shape
+def _layout(picture: np.ndarray, path: Path) -> tuple[str, int, int]:
+    """FFmpeg's pixel format of a picture, its height and width."""
+    if picture.ndim == 3 and picture.shape[2] == 3 and not picture.shape[0] % 2 and not picture.shape[1] % 2:
+        return "rgb24", picture.shape[0], picture.shape[1]
+    if picture.ndim == 2 and not picture.shape[0] % 3 and not picture.shape[1] % 2:
+        return "yuv420p", picture.shape[0] // 3 * 2, picture.shape[1]
+    raise ValueError(
+        f"{path}: pictures are {picture.shape}, they must be [height, width, 3], height and width even, "
+        "or 4:2:0 planes [height * 3/2, width]"
+    )

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 
-def encode(picture: np.ndarray, quality: int) -> bytes:
-    """Encode uint8 RGB [height, width, 3]; ``quality`` is libjpeg's, 1 to 100.
+def encode(picture: np.ndarray, quality: int, *, bgr: bool = False) -> bytes:
+    """Encode uint8 RGB [height, width, 3], or BGR on request; ``quality`` is libjpeg's, 1 to 100.
 
     Raises:
         ValueError: not uint8 RGB, or the quality is out of range.
@@ -16,7 +16,8 @@ def encode(picture: np.ndarray, quality: int) -> bytes:
         raise ValueError(f"got {picture.dtype} {picture.shape}, a picture is uint8 [height, width, 3]")
     if not 1 <= quality <= 100:
         raise ValueError(f"JPEG quality is {quality}, it must be 1 to 100")
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    turned = picture if bgr else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape}")
     return data.tobytes()

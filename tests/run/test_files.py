@@ -2,6 +2,8 @@
 
 import errno
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pipeline.run.files import (
     write_bytes,
     write_json,
 )
+from tests.run.tiny_project import clean_environment
 
 KIND = Kind("big", 1, "", {"pts": Array("float64", ("row",), "s", "", chunk_rows=4096)})
 
@@ -67,6 +70,50 @@ def test_full_disk(small_disk: Callable[[str], Path], fill: Callable[[Path], Non
     # The process lives on (HDF5 itself crashes when its disk fills up), the old artifact too.
     assert len(KIND.read(disk / "small.h5")["pts"]) == 10
     KIND.write(disk / "other.h5", {"pts": np.arange(10.0)}, {})
+
+
+FILL_TO_EVERY_DEPTH = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.run.artifacts import BYTES, Array, Kind
+from pipeline.run.files import DiskFull
+disk = Path(sys.argv[1])
+kind = Kind("sample", 1, "", {
+    "pts": Array("float64", ("row",), "s", ""),
+    "vector": Array("float32", ("row", "channel"), "1", "", chunk_rows=16, compress=True),
+    "picture": Array("uint8", ("row", "pixel"), "1", "", chunk_rows=1),
+    "jpeg": Array(BYTES, ("row",), "bytes", ""),
+}, {"name": str})
+rng = np.random.default_rng(0)
+full = 0
+for free in range(0, 2 << 20, 1 << 15):
+    (disk / "ballast").write_bytes(bytes((2 << 20) - free - 8192))
+    try:
+        with kind.writer(disk / "a.h5", {"name": "x" * 5000}) as writer:
+            for rows in (1, 40, 5, 100):
+                writer.append(
+                    pts=np.arange(rows) / 8, vector=rng.standard_normal((rows, 50)), picture=np.ones((rows, 999), np.uint8),
+                    jpeg=[rng.bytes(int(size)) for size in rng.integers(0, 5000, rows)],
+                )
+    except DiskFull:
+        full += 1
+        assert not (disk / "a.h5").exists()
+        assert not full < free >> 15, "space for a larger file did not suffice for a smaller one"
+    else:
+        assert len(kind.read(disk / "a.h5")["pts"]) == 146
+    for path in disk.iterdir():
+        path.unlink()
+print(full)
+"""
+
+
+def test_a_full_disk_is_met_at_every_depth(small_disk: Callable[[str], Path]) -> None:
+    """In a process of its own: where the reservation falls short HDF5 crashes, at the latest when the process ends."""
+    command = [sys.executable, "-c", FILL_TO_EVERY_DEPTH, str(small_disk("2m"))]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 20 < int(done.stdout) < 60
 
 
 def test_disk_full_crosses_process_borders(tmp_path: Path) -> None:

@@ -45,12 +45,25 @@ def test_quality_follows_crf(tmp_path: Path) -> None:
     assert sizes[0] > 1.5 * sizes[1]
 
 
+def test_planes_are_taken_as_they_are(tmp_path: Path) -> None:
+    planes = [np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8) for _ in range(8)]
+    for index, one in enumerate(planes):
+        one[:HEIGHT] = 40 + 20 * index
+    assert encode_h264(tmp_path / "a.mp4", planes, 10, gop=4, crf=1, index_first=True) == 8
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        luma = [np.asarray(frame.to_ndarray())[:HEIGHT].mean() for frame in container.decode(video=0)]
+    assert luma == pytest.approx([40 + 20 * index for index in range(8)], abs=1)
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
 @pytest.mark.parametrize(
     ("pictures", "cause"),
     [
         ([], "no picture"),
         ([np.zeros((33, 48, 3), np.uint8)], "height and width even"),
         ([np.zeros((32, 48), np.uint8)], "height, width, 3"),
+        ([np.zeros((33, 47), np.uint8)], r"4:2:0 planes"),
         ([np.zeros((32, 48, 3), np.float32)], "float32"),
         ([np.zeros((32, 48, 3), np.uint8), np.zeros((32, 64, 3), np.uint8)], "picture 1 is uint8"),
     ],

@@ -89,8 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"--video {args.video!r} is not a video of the {args.size} world, e.g. {plans[0].id}")
         frames = np.arange(min(plan.n_frames, round(args.seconds * plan.fps)))
         pictures = render_frames(World.of(plan), frames, args.height)
-        width = 2 * round(plan.width * args.height / plan.height / 2)
-        encode(pictures, args.clip, width, args.height, plan.fps, threads=1)
+        encode(pictures, args.clip, plan.fps)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,304 @@
+"""Benchmarks of decoding and of loading training clips, each beside its peers in the same run. Registered in ``bench``.
+
+CPU seconds of one thread, medians of runs that alternate with the peers'. Clips: the procedural world, and real ones where
+``../shared/videos`` is there.
+"""
+
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Figures = dict[str, Any]
+Load = Callable[[Path, np.ndarray], np.ndarray]
+"""(file, frame numbers [8]) -> pictures [8, height, width, 3]."""
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "videos"
+CLIPS = (
+    "actions/k400_skateboarding.mp4",
+    "actions/k400_cleaning_pool.mp4",
+    "actions/k400_tai_chi.mp4",
+    "actions/k400_flipping_pancake.mkv",
+    "actions/anet_v_GGSY1Qvo990.mp4",
+    "actions/yoga.mp4",
+    "actions/ucf_SoccerJuggling_g24_c01.avi",
+    "actions/sam2_juggle.mp4",
+    "people/one_by_one_person.mp4",
+    "people/vtest_pets09_s2l1.avi",
+)
+FRAMES, STRIDE, CROP, SHORT_SIDE = 8, 8, 224, 256
+
+
+def decode_stage() -> Figures:
+    """The stage ``frames`` at native size, JPEG writing included, beside ffmpeg's decode and conversion to rgb24.
+
+    Per clip ``times_ffmpeg`` = ffmpeg's CPU seconds / ours: at 5 fps (asked: 1.0) against ffmpeg giving the same 5
+    pictures per second, and against it giving all; and of all frames. ffmpeg's start is counted: ``ffmpeg_start_cpu_s``.
+    """
+    from pipeline.run.stage import Unit, VideoStage, find_stage
+
+    stage = find_stage("frames")
+    assert isinstance(stage, VideoStage)
+    rows: Figures = {}
+    with bench_clips() as clips, tempfile.TemporaryDirectory() as temp:
+        for name, path in clips.items():
+
+            def run(fps: Any, path: Path = path) -> None:
+                params = stage.section.model_validate({"fps": fps, "short_side": None, "jpeg_quality": 90})
+                stage.process(Unit("v", "v", (path,), {"duration_s": 1.0}), params, Path(temp))
+
+            cost = _alternate(
+                {
+                    "ours_5_fps": lambda run=run: run(5),  # type: ignore[misc]
+                    "ffmpeg_5_fps": lambda path=path: _ffmpeg(path, "fps=5,format=rgb24"),  # type: ignore[misc]
+                    "ours_all": lambda run=run: run("native"),  # type: ignore[misc]
+                    "ffmpeg_all": lambda path=path: _ffmpeg(path, "format=rgb24"),  # type: ignore[misc]
+                }
+            )
+            rows[name] = {
+                **about(path),
+                "times_ffmpeg_5_fps": round(cost["ffmpeg_5_fps"] / cost["ours_5_fps"], 2),
+                "times_ffmpeg_5_fps_against_all": round(cost["ffmpeg_all"] / cost["ours_5_fps"], 2),
+                "times_ffmpeg_all": round(cost["ffmpeg_all"] / cost["ours_all"], 2),
+                "cpu_s": {key: round(value, 3) for key, value in cost.items()},
+            }
+    start = _alternate({"ffmpeg": lambda: _ffmpeg(None, "")})["ffmpeg"]
+    keys = ("times_ffmpeg_5_fps", "times_ffmpeg_5_fps_against_all", "times_ffmpeg_all")
+    return {
+        "median": {key: statistics.median(row[key] for row in rows.values()) for key in keys},
+        "ffmpeg_start_cpu_s": round(start, 3),
+        "clips": rows,
+    }
+
+
+def decode_memory() -> Figures:
+    """Peak memory of the stage ``frames`` in a process of its own, on one video and on the same eight times as long."""
+    import sys
+
+    from pipeline.datasets.world import world_plan, write_video
+    from pipeline.video.decode import decode
+    from pipeline.video.encode import encode_h264
+
+    plan = next(p for p in world_plan("medium", seed=1) if p.subset == "testing")
+    peaks: Figures = {}
+    with tempfile.TemporaryDirectory() as temp:
+        write_video(plan, Path(temp) / "v.mp4", Path(temp) / "t.h5")
+        for times in (1, 8):
+            pictures = (frame.picture for _ in range(times) for frame in decode(Path(temp) / "v.mp4"))
+            count = encode_h264(Path(temp) / "long.mp4", pictures, plan.fps, gop=48)
+            done = subprocess.run([sys.executable, "-c", _PEAK, temp], capture_output=True, text=True, check=True)
+            peaks[f"{count} frames"] = {"peak_MiB": round(int(done.stdout.split()[0]) / 1024, 1)}
+    one, eight = (row["peak_MiB"] for row in peaks.values())
+    return {"lengths": peaks, "eight_times_as_long_takes": round(eight / one, 3)}
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from pipeline.run.stage import Unit, find_stage
+stage, folder = find_stage("frames"), Path(sys.argv[1])
+params = stage.section.model_validate({"fps": "native", "short_side": None, "jpeg_quality": 90})
+stage.process(Unit("v", "v", (folder / "long.mp4",), {"duration_s": 1.0}), params, folder)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1])  # KiB; getrusage would count what the parent had at the fork
+"""
+
+
+def loader() -> Figures:
+    """Random training clips, 8 of 64 frames cropped to 224 px: the artifact, on the fly, and seeking in the file.
+
+    The artifact holds all frames at 256 px at most, as JPEG (the default) or raw. Every loader opens the file anew for
+    each clip, as over a data set too large to hold open; ours on the fly knows the key frames from the first time.
+    Asked: 5 times the peers'.
+    """
+    from pipeline.datasets.snippets import FrameStore
+    from pipeline.datasets.video_store import VideoStore
+    from pipeline.run.stage import Unit, VideoStage, find_stage
+
+    stage = find_stage("frames")
+    assert isinstance(stage, VideoStage)
+    peers, notes = _peers()
+    rows: Figures = {}
+    with bench_clips(least=FRAMES * STRIDE) as clips, tempfile.TemporaryDirectory() as temp:
+        for name, path in clips.items():
+            source = about(path)
+            side = min(SHORT_SIDE, source["width"], source["height"])
+            stored: dict[str, Path] = {}
+            for storage in ("jpeg", "raw"):
+                values = {"fps": "native", "short_side": side, "jpeg_quality": 90, "storage": storage}
+                unit = Unit("v", "v", (path,), {"duration_s": 1.0})
+                stage.process(unit, stage.section.model_validate(values), Path(temp))
+                stored[storage] = (Path(temp) / "unit.h5").rename(Path(temp) / f"{storage}.h5")
+            files = VideoStore({"v": path}, short_side=side)
+            times = files.pts("v")
+
+            def on_the_fly(_path: Path, wanted: np.ndarray, files: VideoStore = files) -> np.ndarray:
+                files.close()
+                return files.pictures("v", wanted)
+
+            def artifact(_path: Path, wanted: np.ndarray, file: Path = stored["jpeg"]) -> np.ndarray:
+                store = FrameStore({"v": file}, capacity_bytes=0)
+                try:
+                    return store.pictures("v", wanted)
+                finally:
+                    store.close()
+
+            def raw_artifact(path: Path, wanted: np.ndarray, file: Path = stored["raw"]) -> np.ndarray:
+                return artifact(path, wanted, file)
+
+            loaders: dict[str, Load] = {
+                "artifact": artifact, "raw_artifact": raw_artifact, "on_the_fly": on_the_fly, **peers,
+            }  # fmt: skip
+            rng = np.random.default_rng(0)
+            spent: dict[str, list[float]] = {key: [] for key in loaders}
+            for round_ in range(13):
+                wanted = rng.integers(len(times) - FRAMES * STRIDE + 1) + np.arange(FRAMES) * STRIDE
+                for key, load in loaders.items():
+                    start = time.process_time()
+                    clip = _crop(load(path, wanted), np.random.default_rng(round_))
+                    spent[key].append(time.process_time() - start)
+                    assert clip.shape == (FRAMES, CROP, CROP, 3)
+            per_s = {key: 1 / statistics.mean(seconds[1:]) for key, seconds in spent.items()}  # the first warms up
+            rows[name] = {
+                **source,
+                "artifact_bytes": stored["jpeg"].stat().st_size,
+                "clips_per_cpu_s": {key: round(value, 1) for key, value in per_s.items()},
+                "artifact_times": {k: round(per_s["artifact"] / per_s[k], 1) for k in ("on_the_fly", *peers)},
+                "raw_artifact_times": {k: round(per_s["raw_artifact"] / per_s[k], 1) for k in ("on_the_fly", *peers)},
+            }
+            files.close()
+
+    def summary(form: str) -> Figures:
+        ratios = {key: [row[form][key] for row in rows.values()] for key in ("on_the_fly", *peers)}
+        return {key: {"median": round(statistics.median(r), 1), "least": min(r)} for key, r in ratios.items()}
+
+    return {
+        "artifact_times": summary("artifact_times"),
+        "raw_artifact_times": summary("raw_artifact_times"),
+        "artifact_bytes_per_source_byte": round(
+            sum(row["artifact_bytes"] for row in rows.values()) / sum(row["bytes"] for row in rows.values()), 1
+        ),
+        **notes,
+        "clips": rows,
+    }
+
+
+def _crop(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random 224 px window of pictures whose short side is 256 px; from larger ones what becomes that, scaled."""
+    from pipeline.video.crop import crop_resize
+
+    height, width = pictures.shape[1:3]
+    side = round(CROP / SHORT_SIDE * min(height, width))
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    return crop_resize(pictures[:, top : top + side, left : left + side], CROP, CROP)
+
+
+def _peers() -> tuple[dict[str, Load], Figures]:
+    """Loaders that seek in the file, one thread each, as their documentation has it; and why one is not there."""
+    peers: dict[str, Load] = {"pyav": _pyav, "opencv": _opencv}
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        return peers, {"torchcodec": f"not installed ({type(error).__name__})"}
+
+    def torchcodec(path: Path, wanted: np.ndarray) -> np.ndarray:
+        decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+        pictures: np.ndarray = decoder.get_frames_at(wanted.tolist()).data.numpy()
+        return pictures
+
+    return {**peers, "torchcodec": torchcodec}, {}
+
+
+def _pyav(path: Path, wanted: np.ndarray) -> np.ndarray:
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+        rate, tick = float(stream.average_rate or 25), float(stream.time_base or 1)
+        times = (wanted / rate).tolist()
+        container.seek(int(times[0] / tick), stream=stream)
+        pictures: list[np.ndarray] = []
+        for frame in container.decode(stream):
+            t = frame.time if frame.time is not None else (frame.dts or 0) * tick
+            while len(pictures) < len(times) and t >= times[len(pictures)] - 0.5 / rate:
+                pictures.append(frame.to_ndarray(format="rgb24"))
+            if len(pictures) == len(times):
+                break
+        return np.stack(pictures + pictures[-1:] * (len(times) - len(pictures)))
+
+
+def _opencv(path: Path, wanted: np.ndarray) -> np.ndarray:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture.set(cv2.CAP_PROP_POS_FRAMES, int(wanted[0]))
+    pictures: list[np.ndarray] = []
+    for number in range(int(wanted[0]), int(wanted[-1]) + 1):
+        if not capture.grab():
+            break
+        if number in wanted:
+            pictures.append(capture.retrieve()[1][..., ::-1])
+    capture.release()
+    return np.stack(pictures + pictures[-1:] * (len(wanted) - len(pictures)))
+
+
+@contextmanager
+def bench_clips(least: int = 1) -> Iterator[Mapping[str, Path]]:
+    """Clips by name: two rendered ones, and the real ones that are there and have ``least`` frames."""
+    from pipeline.datasets.world import world_plan, write_video
+    from pipeline.video.decode import probe
+
+    with tempfile.TemporaryDirectory() as temp:
+        clips = {}
+        for plan in [p for p in world_plan("medium", seed=1) if p.subset == "testing"][:2]:
+            clips[f"world/{plan.id}"] = path = Path(temp) / f"{plan.id}.mp4"
+            write_video(plan, path, Path(temp) / "truth.h5")
+        clips |= {name: SHARED / name for name in CLIPS if (SHARED / name).is_file()}
+        yield {name: path for name, path in clips.items() if probe(path).n_frames >= least}
+
+
+def about(path: Path) -> Figures:
+    """What a clip is: codec, size, rate, frames, bytes."""
+    from pipeline.video.decode import probe
+
+    info = probe(path)
+    return {
+        "codec": info.codec, "width": info.width, "height": info.height, "fps": round(info.fps, 2),
+        "frames": info.n_frames, "bytes": path.stat().st_size,
+    }  # fmt: skip
+
+
+def _ffmpeg(path: Path | None, filters: str) -> None:
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin"]
+    if path is None:
+        command.append("-version")
+    else:
+        command += ["-threads", "1", "-i", str(path), "-an", "-vf", filters, "-filter_threads", "1", "-threads", "1"]
+        command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-y", "/dev/null"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _alternate(actions: Mapping[str, Callable[[], None]], runs: int = 3) -> dict[str, float]:
+    """Median CPU seconds of each action, its child processes included, of runs in turn; a first round warms up."""
+    spent: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(runs + 1):
+        for name, action in actions.items():
+            start = _cpu_with_children()
+            action()
+            spent[name].append(_cpu_with_children() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+
+
+def _cpu_with_children() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
