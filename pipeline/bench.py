@@ -82,6 +82,13 @@ def evaluation() -> Figures:
     }
 
 
+def protocols() -> Figures:
+    """Every evaluator at its data set's full size (asked: none takes minutes); CPU seconds of one run."""
+    from pipeline.evaluation.full_size import cpu_seconds
+
+    return {"cpu_s": cpu_seconds()}
+
+
 def sgalign() -> Figures:
     """SGAlign with its 1x1 convolution, plain against fused: forward and backward, L = 100, one video, one thread."""
     import torch
@@ -113,6 +120,7 @@ def sgalign() -> Figures:
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "world": world,
     "evaluation": evaluation,
+    "protocols": protocols,
     "sgalign": sgalign,
     "compressed-extraction": extraction,
     "decode-stage": bench_decode.decode_stage,

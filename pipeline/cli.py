@@ -54,6 +54,26 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", metavar="NAME", help="a file data/datasets/NAME.yaml (default: all of them)")
+    parser.add_argument(
+        "--annotations", type=Path, metavar="PATH", help="or: an annotation file or folder, with --format"
+    )
+    parser.add_argument(
+        "--format", metavar="NAME", help="own, activitynet, hacs, thumos14, charades, ava, kinetics, ..."
+    )
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="with --annotations: the folder with the videos")
+    parser.add_argument("--class-map", type=Path, metavar="FILE", help="with --annotations: the classes' names")
+    parser.add_argument("--split", type=int, default=1, metavar="N", help="ucf101, hmdb51: which of the three splits")
+    parser.add_argument("--decode", action="store_true", help="decode every video instead of only opening it")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pipeline.datasets.command import run
+
+    return run(options, Path.cwd())
+
+
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
     parser.add_argument(
@@ -124,6 +144,7 @@ HELP = {
     "predict": "localise actions in your own videos",
     "extract": "write what a video file itself holds: compressed",
     "evaluate": "score a predictions file against a ground truth",
+    "check": "list every defect of a data set, with file and line",
     "compare": "print what two runs had different and what it did",
     "bench": "measure speed and write reports/bench/*.json",
     "clean": "remove results from the work store that no current output uses",
@@ -134,6 +155,7 @@ COMMANDS = {
     "predict": (_predict_arguments, _predict),
     "extract": (extract.add_arguments, _extract),
     "evaluate": (evaluation_command.add_arguments, _evaluate),
+    "check": (_check_arguments, _check),
     "compare": (_compare_arguments, _compare),
     "bench": (_bench_arguments, _bench),
     "clean": (_clean_arguments, _clean),

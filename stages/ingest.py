@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.datasets.definition import load_definition
-from pipeline.datasets.readers import reader_entry, reader_module
+from pipeline.datasets.readers import class_names, reader_entry, reader_module
 from pipeline.datasets.schema import Dataset, Segment, Video, file_stem
 from pipeline.run import kinds
 from pipeline.run.params import Section
@@ -41,7 +41,7 @@ def make(unit: Unit, _params: Ingest, folder: Path) -> Mapping[str, Any]:
     return {"video": asdict(video), "made": (folder / "unit.mp4").is_file()}
 
 
-def finish(_context: Context, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Write dataset.json."""
     videos = []
     for record in records.values():
@@ -51,8 +51,10 @@ def finish(_context: Context, folder: Path, records: Mapping[str, Mapping[str, A
         if record["made"]:
             video = replace(video, path=f"{_outputs.VIDEOS}/{video.file_stem}.mp4")
         videos.append(video)
-    classes = sorted({segment.label for video in videos for segment in video.segments})
-    dataset = Dataset(_context.params.dataset, tuple(classes), tuple(videos))
+    definition = load_definition(context.root, context.params.dataset)
+    used = {segment.label for video in videos for segment in video.segments}
+    classes = class_names(definition, context.root, used)
+    dataset = Dataset(context.params.dataset, classes, tuple(videos))
     dataset.save(folder / "dataset.json")
     return {
         "seconds": sum(video.duration_s for video in videos),

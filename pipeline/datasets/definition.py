@@ -130,13 +130,42 @@ class ActivityNetDefinition:
         _require_subsets(self.subsets)
 
 
-Definition: TypeAlias = WorldDefinition | StitchDefinition | FolderDefinition | ActivityNetDefinition
+@dataclass(frozen=True)
+class AnnotatedDefinition:
+    """Videos of a folder with annotations in a published format; see :mod:`pipeline.datasets.annotated`.
+
+    ``annotations``: file or folder as the format wants it; ``split``: which of the official splits, where a set has
+    several; ``subsets`` renames subsets to ours, beyond the usual words; ``class_map``: a file with the classes' names in
+    index order, or with an id and a name a line.
+    """
+
+    name: str
+    source: str
+    format: Literal[
+        "own", "activitynet", "hacs", "thumos14", "charades", "multithumos", "ava_segments", "kinetics", "ssv2", "ucf101",
+        "hmdb51", "ava", "epic100", "epic55", "lvu",
+    ]  # fmt: skip
+    annotations: str
+    subsets: dict[str, str] = field(default_factory=dict)
+    split: int = 1
+    class_map: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_subsets(self.subsets)
+        _require(1 <= self.split <= 3, "split", self.split, "1, 2 or 3")
+
+
+SourceDefinition: TypeAlias = StitchDefinition | FolderDefinition | ActivityNetDefinition | AnnotatedDefinition
+"""What has its videos in a folder."""
+
+Definition: TypeAlias = WorldDefinition | SourceDefinition
 
 KINDS: Mapping[str, type[Definition]] = {
     "world": WorldDefinition,
     "stitch": StitchDefinition,
     "folder": FolderDefinition,
     "activitynet": ActivityNetDefinition,
+    "annotated": AnnotatedDefinition,
 }
 
 
@@ -175,7 +204,7 @@ def _parse(raw: Any, name: str) -> Definition:
     return definition
 
 
-def resolve_source(definition: StitchDefinition | FolderDefinition | ActivityNetDefinition, root: Path) -> Path:
+def resolve_source(definition: SourceDefinition, root: Path) -> Path:
     """The folder with the videos, below ``root`` or absolute: ``data/raw/<name>`` where that exists, else ``source``.
 
     Raises:

@@ -56,7 +56,7 @@ def folder_plan(definition: FolderDefinition | ActivityNetDefinition, root: Path
         DefinitionError: the folder or the annotation file is missing, or an annotation is malformed.
     """
     source = resolve_source(definition, root)
-    found = sorted(_video_files(source))
+    found = sorted(video_files(source))
     ids = video_ids([source / name for name in found], source)
     annotated, classes = _annotations(definition, root) if definition.annotations else ({}, ())
     videos, seen = [], set()
@@ -128,7 +128,7 @@ def _normal(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _video_files(folder: Path) -> Iterator[str]:
+def video_files(folder: Path) -> Iterator[str]:
     """Paths of video files relative to ``folder``; links to folders are followed once, hidden names left out."""
     visited = set()
     for here, folders, files in os.walk(folder, followlinks=True):

@@ -76,6 +76,7 @@ def test_printed_fields_and_subset(tmp_path: Path) -> None:
     tious = ["0.50", "0.55", "0.60", "0.65", "0.70", "0.75", "0.80", "0.85", "0.90", "0.95"]
     assert printed == {
         "protocol": "activitynet",
+        "variant": "official",
         "subset": "testing",
         "mAP": {tiou: float(tiou < "0.76") for tiou in tious},
         "average_mAP": pytest.approx(0.6),
@@ -92,4 +93,5 @@ def test_printed_fields_and_subset(tmp_path: Path) -> None:
 def test_unknown_protocol_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         call("--protocol", "activtynet", "--ground-truth", "g", "--predictions", "p")
-    assert all(name in capsys.readouterr().err for name in PROTOCOLS)
+    printed = capsys.readouterr().err
+    assert all(name in printed for name in PROTOCOLS)

@@ -1,0 +1,93 @@
+"""A folder of videos with annotations in a published format (:mod:`pipeline.datasets.formats.table`).
+
+A trimmed clip becomes one segment from its first to its last frame, so that pre-training and recognition read it like any
+other action. Annotated videos without a file are left out; ``check`` lists them with every other defect.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.definition import AnnotatedDefinition, DefinitionError, resolve_source
+from pipeline.datasets.folder import PlannedFile, probe_video
+from pipeline.datasets.formats.common import Annotations, FormatError
+from pipeline.datasets.formats.table import read_annotations
+from pipeline.datasets.locate import locate
+from pipeline.datasets.readers import Planned
+from pipeline.datasets.schema import SUBSETS, Segment, Video
+
+CLASS = "class"
+"""Task name of a trimmed clip's label among the video labels."""
+
+
+def annotations(definition: AnnotatedDefinition, root: Path) -> Annotations:
+    """The definition's annotations, subsets renamed to ours.
+
+    Raises:
+        DefinitionError: the files are missing or not in the format.
+    """
+    try:
+        names = root / definition.class_map if definition.class_map else None
+        found = read_annotations(definition.format, root / definition.annotations, definition.split, names)
+    except FormatError as error:
+        raise DefinitionError(f"data set {definition.name}: {error}") from error
+    return found.renamed(definition.subsets)
+
+
+def classes(definition: AnnotatedDefinition, root: Path) -> tuple[str, ...]:
+    """Class names in the format's own index order, those without an instance too; raises as :func:`annotations`."""
+    return annotations(definition, root).classes
+
+
+def plan(definition: AnnotatedDefinition, root: Path) -> list[Planned]:
+    """The annotated videos that have a file, in id order; says on stderr how many have none or have bad rows.
+
+    Raises:
+        DefinitionError: as :func:`annotations`, the folder is missing, a subset is none of ours, or no video has a file.
+    """
+    found = annotations(definition, root)
+    folder = resolve_source(definition, root)
+    strange = next((video.subset for video in found.videos if video.subset not in SUBSETS), None)
+    if strange is not None:
+        raise DefinitionError(
+            f"data set {definition.name}: subset is {strange!r}, ours are {', '.join(SUBSETS)}; "
+            f"say which it is in the definition, `subsets: {{{strange}: testing}}`"
+        )
+    located = locate(found.videos, folder)
+    if not located.files:
+        raise DefinitionError(
+            f"data set {definition.name}: none of its {len(found.videos)} videos has a file in {folder}"
+        )
+    errors = sum(defect.severity == "error" for defect in found.defects)
+    if located.missing or errors:
+        print(
+            f"{definition.name}: {len(located.missing)} of {len(found.videos)} annotated videos have no file, {errors} "
+            f"annotation rows cannot be read; `python -m pipeline check --dataset {definition.name}` lists them",
+            file=sys.stderr,
+        )
+    planned = []
+    for video in sorted(found.videos, key=lambda v: v.id):
+        if video.id in located.files:
+            file = located.files[video.id]
+            entry = PlannedFile(video.id, _relative(file, definition, root), video.subset, video.segments)
+            spec = asdict(entry) | {"labels": dict(video.labels), "trimmed": video.trimmed}
+            planned.append(Planned(video.id, (file,), spec))
+    return planned
+
+
+def make(_id: str, inputs: Sequence[Path], spec: Mapping[str, Any], _folder: Path) -> Video:
+    """The entry of one video; nothing is written, the video stays where it lies; raises as ``folder.probe_video``."""
+    fields = {name: value for name, value in spec.items() if name not in ("labels", "trimmed", "segments")}
+    segments = tuple(Segment(**segment) for segment in spec["segments"])
+    video = probe_video(PlannedFile(**fields, segments=segments), inputs[0])
+    if spec["trimmed"] and CLASS in spec["labels"]:
+        segments = (Segment(spec["labels"][CLASS], 0.0, video.duration_s),)
+    return replace(video, segments=segments, labels=dict(spec["labels"]))
+
+
+def _relative(file: Path, definition: AnnotatedDefinition, root: Path) -> str:
+    """Relative to the project's root, unless the source is absolute: as :mod:`pipeline.datasets.folder` does it."""
+    return str(file if Path(definition.source).is_absolute() else os.path.relpath(file, root))

@@ -1,0 +1,181 @@
+"""Classes for class-agnostic proposals: video-level class scores from three named sources, and their fusion.
+
+``external``: a score file made elsewhere, with a check of what it covers; ``own``: an array per video from our own
+video-level classifier; ``oracle``: the ground truth's labels, an upper bound that no model can have. A result says which.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.datasets.formats.text import read_object
+from pipeline.evaluation.segments import FloatArray, GroundTruth, Predictions
+
+Origin = Literal["external", "own", "oracle"]
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """Scores of every class for some videos: ``scores`` [V, C] for ``videos`` and ``classes``; where they are from."""
+
+    origin: Origin
+    videos: tuple[str, ...]
+    classes: tuple[str, ...]
+    scores: FloatArray
+    source: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a data set a score file covers: ids without scores, classes it does not know, and what it has beyond."""
+
+    videos: int
+    missing_videos: tuple[str, ...]
+    missing_classes: tuple[str, ...]
+    further_videos: int
+    further_classes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Every video and class has a score."""
+        return not self.missing_videos and not self.missing_classes
+
+    def __str__(self) -> str:
+        parts = [f"scores for {self.videos - len(self.missing_videos)} of {self.videos} videos"]
+        for names, what in ((self.missing_videos, "without scores"), (self.missing_classes, "classes it lacks")):
+            if names:
+                parts.append(f"{what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})")
+        return "; ".join(parts)
+
+
+def load_video_scores(path: Path) -> VideoScores:
+    """Read a score file.
+
+    Formats: CUHK's ``{"results": {id: [score per class]}, "class": [names]}``; ActivityNet's classification submission
+    ``{"results": {id: [{"label", "score"}]}}`` (a class that is not listed scores 0); or a CSV with a header ``video`` and
+    one column per class. JSON may be gzipped. Our own classifier's are an ``.npz`` with an array [C] per video and the names
+    in ``classes``.
+
+    Raises:
+        ValueError: none of these, or a score that is no finite number; file, video and field are named.
+    """
+    if path.suffix == ".csv":
+        return _load_csv(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            if "classes" not in archive.files:
+                raise ValueError(f"{path}: no array 'classes' with the class names")
+            arrays = {name: archive[name] for name in archive.files if name != "classes"}
+            return own_video_scores(arrays, archive["classes"].tolist(), str(path))
+    data = read_object(path)
+    results = data.get("results")
+    if not isinstance(results, dict) or not results:
+        raise ValueError(f"{path}: no field 'results' with scores by video")
+    names = data.get("class", data.get("classes"))
+    if isinstance(names, list):
+        classes = tuple(map(str, names))
+        rows = [_row(path, id_, values, len(classes)) for id_, values in results.items()]
+    else:
+        first = {str(item.get("label")): None for items in results.values() for item in items if isinstance(item, dict)}
+        classes = tuple(first)
+        index = {name: i for i, name in enumerate(classes)}
+        rows = []
+        for id_, items in results.items():
+            row = [0.0] * len(classes)
+            for item in items:
+                if not isinstance(item, dict) or not {"label", "score"} <= item.keys():
+                    raise ValueError(f"{path}: video {id_!r}: {item!r} is no {{'label', 'score'}}")
+                row[index[str(item["label"])]] = item["score"]
+            rows.append(_row(path, id_, row, len(classes)))
+    return VideoScores("external", tuple(results), classes, np.array(rows), str(path))
+
+
+def own_video_scores(scores: Mapping[str, FloatArray], classes: Sequence[str], source: str) -> VideoScores:
+    """Scores of our own classifier: an array [C] per video id.
+
+    Raises:
+        ValueError: an array has another length than ``classes``, or a value is not finite.
+    """
+    rows = [_row(Path(source), id_, np.asarray(values).tolist(), len(classes)) for id_, values in scores.items()]
+    return VideoScores("own", tuple(scores), tuple(classes), np.array(rows).reshape(-1, len(classes)), source)
+
+
+def oracle_video_scores(gt: GroundTruth) -> VideoScores:
+    """1 for every class that occurs in the video and 0 for the others: the upper bound of any video-level classifier."""
+    scores = np.zeros((len(gt.videos), len(gt.labels)))
+    scores[gt.video, gt.label] = 1.0
+    return VideoScores("oracle", gt.videos, gt.labels, scores, gt.source)
+
+
+def coverage(scores: VideoScores, videos: Sequence[str], classes: Sequence[str]) -> Coverage:
+    """Compare what the scores cover with what is asked for."""
+    have, know = set(scores.videos), set(scores.classes)
+    return Coverage(
+        len(videos),
+        tuple(id_ for id_ in videos if id_ not in have),
+        tuple(name for name in classes if name not in know),
+        len(have - set(videos)),
+        tuple(name for name in scores.classes if name not in set(classes)),
+    )
+
+
+def classify_proposals(
+    proposals: Predictions, scores: VideoScores, top_k: int = 2, most: int | None = None
+) -> Predictions:
+    """Give every proposal the ``top_k`` best classes of its video; score = proposal score x class score.
+
+    As in BMN and G-TAD (top 2 on ActivityNet and THUMOS, top 1 on HACS). A class with score 0 is not given, so the
+    oracle gives exactly the labels of the video. ``most``: the best that many detections of a video are kept.
+
+    Raises:
+        ValueError: ``top_k`` below 1, or a video has proposals and no class scores; use :func:`coverage` first.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; it must be 1 or more")
+    row_of = {id_: row for row, id_ in enumerate(scores.videos)}
+    unknown = [id_ for id_ in (proposals.videos[v] for v in np.unique(proposals.video)) if id_ not in row_of]
+    if unknown:
+        raise ValueError(
+            f"{scores.source}: no class scores for {len(unknown)} videos with proposals, such as {unknown[0]!r}"
+        )
+    rows = np.array([row_of.get(id_, -1) for id_ in proposals.videos], np.int64)[proposals.video]
+    best = np.argsort(-scores.scores, axis=1, kind="stable")[:, :top_k]
+    given = np.take_along_axis(scores.scores, best, axis=1)[rows]
+    at, rank = np.nonzero(given > 0)
+    score = proposals.score[at] * given[at, rank]
+    order = np.lexsort((-score, proposals.video[at]))  # stable: equal scores stay in the order of the proposals
+    at, label, score = at[order], best[rows[at], rank][order], score[order]
+    if most is not None:
+        video = proposals.video[at]
+        first = np.arange(len(at)) - np.searchsorted(video, video) < most
+        at, label, score = at[first], label[first], score[first]
+    return Predictions(
+        proposals.videos, scores.classes, proposals.video[at], label, proposals.t_start[at], proposals.t_end[at], score,
+        f"{proposals.source} with classes of {scores.source}",
+    )  # fmt: skip
+
+
+def _row(path: Path, id_: str, values: Any, width: int) -> list[float]:
+    if not isinstance(values, list) or len(values) != width:
+        raise ValueError(f"{path}: video {id_!r} has {np.size(values)} scores, there are {width} classes")
+    try:
+        row = [float(value) for value in values]
+    except (TypeError, ValueError):
+        row = [float("nan")]
+    if not np.isfinite(row).all():
+        raise ValueError(f"{path}: video {id_!r} has a score that is no finite number")
+    return row
+
+
+def _load_csv(path: Path) -> VideoScores:
+    with open(path, newline="") as handle:
+        rows = list(csv.reader(handle))
+    if not rows or len(rows[0]) < 2 or rows[0][0] != "video":
+        raise ValueError(f"{path}: line 1: the header must be 'video' and the class names")
+    classes = tuple(rows[0][1:])
+    scores = [_row(path, row[0] if row else "", row[1:], len(classes)) for row in rows[1:]]
+    return VideoScores("external", tuple(row[0] for row in rows[1:]), classes, np.array(scores), str(path))

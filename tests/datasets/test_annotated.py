@@ -1,0 +1,81 @@
+"""The data set kind ``annotated``: published formats as data sets, down to the ingest stage's entries."""
+
+import typing
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets import annotated
+from pipeline.datasets.definition import AnnotatedDefinition, DefinitionError
+from pipeline.datasets.formats.table import FORMATS
+from pipeline.datasets.readers import class_names, reader_entry, reader_module
+from pipeline.datasets.schema import Segment
+from tests.video.clips import encode_clip
+
+
+def test_the_definition_knows_every_format() -> None:
+    hints = typing.get_type_hints(AnnotatedDefinition)
+    assert set(typing.get_args(hints["format"])) == set(FORMATS)
+
+
+@pytest.fixture
+def ucf(tmp_path: Path) -> AnnotatedDefinition:
+    """Three clips of UCF101's split 1, two of them there."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "classInd.txt").write_text("1 Archery\n2 Diving\n3 Biking\n")
+    (tmp_path / "lists" / "trainlist01.txt").write_text(
+        "Diving/v_Diving_g09_c02.avi 2\nBiking/v_Biking_g01_c01.avi 3\n"
+    )
+    (tmp_path / "lists" / "testlist01.txt").write_text("Archery/v_Archery_g01_c01.avi\n")
+    for name in ("Diving/v_Diving_g09_c02.mp4", "Archery/v_Archery_g01_c01.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        encode_clip(tmp_path / "videos" / name, count=30, fps=10)
+    return AnnotatedDefinition("ucf", "videos", "ucf101", "lists", {"testing": "auxiliary"})
+
+
+def test_trimmed_clips_become_whole_segments(tmp_path: Path, ucf: AnnotatedDefinition, capsys) -> None:
+    module = reader_module(reader_entry(ucf))
+    assert module is annotated
+    planned = module.plan(ucf, tmp_path)
+    assert "1 of 3 annotated videos have no file, 0 annotation rows" in capsys.readouterr().err
+    assert [p.id for p in planned] == ["v_Archery_g01_c01", "v_Diving_g09_c02"]
+    video = module.make(planned[1].id, planned[1].inputs, planned[1].spec, tmp_path)
+    assert (video.path, video.subset, video.n_frames) == ("videos/Diving/v_Diving_g09_c02.mp4", "training", 30)
+    assert video.segments == (Segment("Diving", 0.0, video.duration_s),)
+    assert video.labels == {"class": "Diving"}
+    assert module.make(planned[0].id, planned[0].inputs, planned[0].spec, tmp_path).subset == "auxiliary"
+
+
+def test_classes_keep_the_sets_own_order(tmp_path: Path, ucf: AnnotatedDefinition) -> None:
+    assert class_names(ucf, tmp_path, {"Diving"}) == ("Archery", "Diving", "Biking")
+
+
+def test_segments_and_multi_label_videos(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    encode_clip(tmp_path / "videos" / "QK7ZP.mp4", count=30, fps=10)
+    (tmp_path / "charades.json").write_text(
+        '{"QK7ZP": {"subset": "testing", "duration": 3, "actions": [[61, 0, 2], [5, 1, 2]]}}'
+    )
+    definition = AnnotatedDefinition("charades", "videos", "charades", "charades.json")
+    (planned,) = annotated.plan(definition, tmp_path)
+    video = annotated.make(planned.id, planned.inputs, planned.spec, tmp_path)
+    assert video.segments == (Segment("c061", 0.0, 2.0), Segment("c005", 1.0, 2.0))
+    assert len(class_names(definition, tmp_path, {"c061"})) == 157
+
+
+def test_errors_name_what_is_wrong(tmp_path: Path, ucf: AnnotatedDefinition) -> None:
+    def like(**changes: object) -> AnnotatedDefinition:
+        return AnnotatedDefinition(**({**vars(ucf), **changes}))  # type: ignore[arg-type]
+
+    with pytest.raises(DefinitionError, match=r"data set ucf: .*nowhere: there is no such file"):
+        annotated.plan(like(annotations="nowhere"), tmp_path)
+    with pytest.raises(DefinitionError, match="source is 'nowhere'"):
+        annotated.plan(like(source="nowhere"), tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DefinitionError, match="none of its 3 videos has a file"):
+        annotated.plan(like(source="empty"), tmp_path)
+    with pytest.raises(ValueError, match="split is 4"):
+        like(split=4)
+    (tmp_path / "m.csv").write_text("video,label,t_start,t_end,subset\nv_Diving_g09_c02,run,0,1,holdout\n")
+    with pytest.raises(DefinitionError, match=r"subset is 'holdout'.*`subsets: \{holdout: testing\}`"):
+        annotated.plan(like(format="own", annotations="m.csv"), tmp_path)
