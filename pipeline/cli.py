@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline import extract
+from pipeline import extract, models_command, weights_command
 from pipeline.evaluation import command as evaluation_command
 
 
@@ -146,6 +146,9 @@ HELP = {
     "evaluate": "score a predictions file against a ground truth",
     "check": "list every defect of a data set, with file and line",
     "compare": "print what two runs had different and what it did",
+    "models": "list the models",
+    "cost": "count a model's parameters and multiply-accumulates",
+    "weights": "look into a file of weights, turn it into another format",
     "bench": "measure speed and write reports/bench/*.json",
     "clean": "remove results from the work store that no current output uses",
 }
@@ -157,6 +160,9 @@ COMMANDS = {
     "evaluate": (evaluation_command.add_arguments, _evaluate),
     "check": (_check_arguments, _check),
     "compare": (_compare_arguments, _compare),
+    "models": (models_command.add_models_arguments, models_command.run_models),
+    "cost": (models_command.add_cost_arguments, models_command.run_cost),
+    "weights": (weights_command.add_arguments, weights_command.run),
     "bench": (_bench_arguments, _bench),
     "clean": (_clean_arguments, _clean),
 }

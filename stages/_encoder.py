@@ -24,8 +24,14 @@ WEIGHTS_FILE, SPEC_FILE = "encoder.safetensors", "encoder.json"
 class EncoderSpec(Section):
     """An encoder and the snippets it sees (LoFi section 3: 64 frames, stride 8, 8 frames at native rate)."""
 
-    name: Literal["tsm_resnet18", "tsm_resnet50"]
-    base_width: int = Field(64, ge=8, multiple_of=8, description="channels of res2's width; 64 is the paper's network")
+    name: Literal[
+        "tsm_resnet18", "tsm_resnet50", "x3d_xs", "x3d_s", "x3d_m", "x3d_l", "x3d_xl", "slowfast_4x16_r50",
+        "slowfast_8x8_r18", "slowfast_8x8_r50", "slowfast_8x8_r50_nl", "slowfast_8x8_r101", "slowfast_8x8_r101_101",
+        "slowfast_16x8_r50", "slowfast_16x8_r101", "slowfast_16x8_r101_nl", "slow_4x16_r50", "slow_8x8_r50",
+        "i3d_r50", "i3d_r50_nl", "i3d_r50_thesis", "i3d_r50_thesis_nl", "i3d_inception", "r2plus1d_18",
+        "resnet3d_18", "resnet3d_50",
+    ]  # fmt: skip
+    base_width: int = Field(64, ge=8, multiple_of=8, description="scales all channels; 64 is the paper's network")
     frames: int = Field(8, ge=1, description="frames per snippet")
     window_s: float = Field(gt=0, description="length of the window the frames are spread over, s")
     height: int = Field(224, ge=32, description="px")

@@ -77,7 +77,7 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
     import torch
 
     from models.detectors import FeatureMap
-    from models.encoders.snippets import normalise
+    from models.encoders.snippets import normalise_for
     from models.roi import roi_features
     from pipeline.datasets.snippets import FrameStore, clip_indices
     from pipeline.training.device import device
@@ -100,7 +100,7 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
             pictures = store.pictures("video", indices[start : start + params.chunk])
             flat = crop_resize(pictures.reshape(-1, *pictures.shape[2:]), height, width)
             clips = torch.from_numpy(flat.reshape(*pictures.shape[:2], height, width, 3)).permute(0, 4, 1, 2, 3)
-            maps = encoder(normalise(clips.to(device()))).mean(dim=2)
+            maps = encoder(normalise_for(encoder, clips.to(device()))).mean(dim=2)
             scale = (maps.shape[2] / source[0], maps.shape[3] / source[1])
             boxes = [
                 torch.from_numpy(rows["box"][rows["t"] == when]) for when in instants[start : start + params.chunk]

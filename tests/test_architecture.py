@@ -24,6 +24,8 @@ DOORS = (
     "pipeline.bench_decode",
     "pipeline.bench_storage",
     "pipeline.compare",
+    "pipeline.models_command",
+    "pipeline.weights_command",
     "pipeline.flow",
     "pipeline.ui",
 )

@@ -10,6 +10,7 @@ HEADS: dict[str, str] = {
     "gtad": "models.heads.gtad:GTAD",
     "segment_classifier": "models.heads.segment_classifier:SegmentClassifier",
     "recognition": "models.heads.recognition:RecognitionHead",
+    "x3d": "models.heads.x3d:X3DHead",
 }
 
 
