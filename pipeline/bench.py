@@ -117,6 +117,13 @@ def sgalign() -> Figures:
     return rows
 
 
+def bank_ava() -> Figures:
+    """Feature banks of AVA's size, written and read at random (asked: bounded memory, a window in under a millisecond)."""
+    from pipeline.bench_bank import measure_banks
+
+    return measure_banks(videos=300, seconds=900, mean_people=3, dim=2048)
+
+
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "world": world,
     "evaluation": evaluation,
@@ -127,6 +134,7 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "decode-memory": bench_decode.decode_memory,
     "decode-storage": bench_storage.storage,
     "loader-clips": bench_decode.loader,
+    "bank-ava": bank_ava,
 }
 
 

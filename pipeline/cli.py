@@ -138,6 +138,34 @@ def _compare(options: argparse.Namespace) -> int:
     return compare(Path.cwd(), options.runs)
 
 
+def _lvu_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--annotations",
+        required=True,
+        metavar="PATH",
+        help="LVU in either published form, a dataset.json, or 'simulated'",
+    )
+    add("--features", required=True, metavar="DIR", help="a folder with bank/, tracks/ and shots/, or 'simulated'")
+    add("--task", action="append", metavar="NAME", help="may be given several times; default: all")
+    add("--model", default="object_transformer", metavar="NAME", help="of models.long_form; default: %(default)s")
+    add("--form", choices=("thesis", "released"), default="thesis", help="of tokens, heads and losses")
+    add("--pretrain", choices=("none", "mask", "compatibility", "both"), default="mask", help="default: %(default)s")
+    add("--teacher", type=Path, metavar="NPZ", help="weight [K, D] and bias [K] of the short-term model's classifier")
+    add("--objects", action="store_true", help="objects are tokens too, not people alone")
+    add("--scale", choices=("demo", "thesis"), default="demo", help="default: %(default)s")
+    add("--seeds", type=int, default=1, metavar="N", help="trainings of each task; 5 in the thesis")
+    add("--out", type=Path, default=Path("reports/lvu.json"), metavar="JSON", help="default: %(default)s")
+
+
+def _lvu(options: argparse.Namespace) -> int:
+    from pipeline.lvu import run
+    from pipeline.run.process import wait_passively
+
+    wait_passively()
+    return run(options)
+
+
 HELP = {
     "run": "run the graph, or what of it is out of date",
     "ui": "start the pages of Prefect and MLflow; runs are started from a form there",
@@ -150,6 +178,7 @@ HELP = {
     "cost": "count a model's parameters and multiply-accumulates",
     "weights": "look into a file of weights, turn it into another format",
     "bench": "measure speed and write reports/bench/*.json",
+    "lvu": "train and evaluate long-form models on the nine LVU tasks",
     "clean": "remove results from the work store that no current output uses",
 }
 COMMANDS = {
@@ -164,5 +193,6 @@ COMMANDS = {
     "cost": (models_command.add_cost_arguments, models_command.run_cost),
     "weights": (weights_command.add_arguments, weights_command.run),
     "bench": (_bench_arguments, _bench),
+    "lvu": (_lvu_arguments, _lvu),
     "clean": (_clean_arguments, _clean),
 }

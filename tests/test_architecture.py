@@ -23,10 +23,12 @@ DOORS = (
     "pipeline.bench_compressed",
     "pipeline.bench_decode",
     "pipeline.bench_storage",
+    "pipeline.bench_bank",
     "pipeline.compare",
     "pipeline.models_command",
     "pipeline.weights_command",
     "pipeline.flow",
+    "pipeline.lvu",
     "pipeline.ui",
 )
 
@@ -55,7 +57,7 @@ NEVER_REACH = {
 }
 
 # All that they may import from outside the standard library.
-ONLY_LIBRARIES = {"models": {"torch", "torchvision", "safetensors"}}
+ONLY_LIBRARIES = {"models": {"torch", "torchvision", "safetensors", "detectron2"}}
 
 # Libraries that one file names.
 NAMED_IN_ONE_FILE = {
@@ -64,6 +66,7 @@ NAMED_IN_ONE_FILE = {
     "prefect": "pipeline.flow",
     "ray": "pipeline.run.ray_executor",
     "detectron2": "models.detectors.detectron",
+    "trackers": "pipeline.video.online_tracks",
 }
 
 # What must import where only these libraries are installed (a GPU machine without the rest), and what is then missing.

@@ -54,6 +54,13 @@ class Detector(Protocol):
 
 DETECTORS: dict[str, str] = {
     "fcos_resnet18_fpn": "models.detectors.fcos:fcos_resnet18_fpn",
+    "fasterrcnn_resnet50_fpn": "models.detectors.torchvision_zoo:fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnext101_fpn": "models.detectors.torchvision_zoo:fasterrcnn_resnext101_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "models.detectors.torchvision_zoo:fasterrcnn_mobilenet_v3_large_320_fpn",
+    "retinanet_resnet50_fpn": "models.detectors.torchvision_zoo:retinanet_resnet50_fpn",
+    "fcos_resnet50_fpn": "models.detectors.torchvision_zoo:fcos_resnet50_fpn",
+    "detectron2": "models.detectors.detectron:detectron2_model",
+    "ssdlite320_mobilenet_v3_large": "models.detectors.torchvision_zoo:ssdlite320_mobilenet_v3_large",
 }
 
 

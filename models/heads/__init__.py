@@ -9,6 +9,7 @@ from models import tables
 HEADS: dict[str, str] = {
     "gtad": "models.heads.gtad:GTAD",
     "segment_classifier": "models.heads.segment_classifier:SegmentClassifier",
+    "feature_bank": "models.heads.feature_bank:FeatureBankHead",
     "recognition": "models.heads.recognition:RecognitionHead",
     "x3d": "models.heads.x3d:X3DHead",
 }

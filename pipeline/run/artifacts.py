@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -38,7 +38,8 @@ class Array:
     """One declared array: numpy dtype name (or ``BYTES``), named dimensions, unit and meaning.
 
     The first dimension is the one rows are appended along. Sizes of equally named dimensions agree within a file; a
-    dimension that is a number has that size. An ``optional`` array may be absent from a file.
+    dimension that is a number has that size. An ``optional`` array may be absent from a file. ``or_dtype`` is a second
+    dtype that a file may hold instead: data that comes in it is stored as it is.
     """
 
     dtype: str
@@ -48,6 +49,7 @@ class Array:
     chunk_rows: int = 256
     compress: bool = False
     optional: bool = False
+    or_dtype: str = ""  # no part of the declaration in keys: what was written before stays what it was
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Writer:
                 data[index] = np.frombuffer(item, dtype=np.uint8)
         else:
             data = np.asarray(value)
-            dtype = np.dtype(declared.dtype)
+            dtype = np.dtype(declared.or_dtype if data.dtype.name == declared.or_dtype else declared.dtype)
             if data.size and not np.can_cast(data.dtype, dtype, casting="same_kind"):
                 raise ArtifactError(f"{self.kind.name}.{name}: got dtype {data.dtype}, declared {declared.dtype}")
             data = data.astype(dtype, copy=False)
@@ -192,6 +194,8 @@ class Writer:
             self._sets[name].attrs["dims"] = list(declared.dims)
             self._sets[name].attrs["unit"] = declared.unit
         target = self._sets[name]
+        if dtype != target.dtype and declared.or_dtype:
+            raise ArtifactError(f"{self.kind.name}.{name}: rows of {dtype} after {target.dtype}")
         if data.shape[1:] != target.shape[1:]:
             raise ArtifactError(f"{self.kind.name}.{name}: rows of shape {data.shape[1:]} after {target.shape[1:]}")
         start = target.shape[0]
@@ -255,6 +259,14 @@ def _chunk_bytes(data: np.ndarray, chunk: tuple[int, ...], dtype: np.dtype) -> i
     return chunks * (one + one // 1000 + 64)  # random bytes grow by a little when they are compressed
 
 
+class Extent(NamedTuple):
+    """A run of rows that lie one after another in the file: its first row, how many, and the byte where it starts."""
+
+    row: int
+    rows: int
+    offset: int
+
+
 class Reader:
     """An opened artifact: ``reader[name]`` reads an array, ``reader.rows(name, slice)`` a part of one."""
 
@@ -274,7 +286,7 @@ class Reader:
         for name, data in self._sets.items():
             declared = kind.arrays[name]
             found_as = (_dtype_name(data), tuple(data.attrs.get("dims", ())))
-            if found_as != (declared.dtype, declared.dims):
+            if found_as not in ((declared.dtype, declared.dims), (declared.or_dtype, declared.dims)):
                 raise ArtifactError(
                     f"{path}: array {name!r} is {found_as[0]} {found_as[1]}, "
                     f"declared for {kind.name} version {kind.version}: {declared.dtype} {declared.dims}"
@@ -299,6 +311,21 @@ class Reader:
         if name not in self._sets:
             raise ArtifactError(f"{self._path}: written without {name!r}; it has {sorted(self._sets)}")
         return np.asarray(self._sets[name][index])
+
+    def extents(self, name: str) -> list[Extent]:
+        """Where the rows of an uncompressed array lie in the file, in order, for readers that take a few of many files.
+
+        Raises:
+            ArtifactError: the array is compressed, or its rows are not of one size.
+        """
+        declared, data = self.kind.arrays[name], self._sets[name]
+        if declared.compress or declared.dtype == BYTES:
+            raise ArtifactError(f"{self.kind.name}.{name}: only plain arrays of numbers have places in the file")
+        chunks = [data.id.get_chunk_info(i) for i in range(data.id.get_num_chunks())]
+        return [
+            Extent(chunk.chunk_offset[0], min(data.chunks[0], len(data) - chunk.chunk_offset[0]), chunk.byte_offset)
+            for chunk in sorted(chunks, key=lambda chunk: chunk.chunk_offset[0])
+        ]
 
     def __len__(self) -> int:
         """Number of rows of the first declared array."""

@@ -149,7 +149,13 @@ BANK = Kind(
         "label": Array("int16", ("row",), "index", "of the attribute classes"),
         "box": Array("float32", ("row", "4"), "px", "x1, y1, x2, y2 in source pixels at t"),
         "score": Array("float32", ("row",), "1", "of the detection nearest to t"),
-        "feature": Array("float32", ("row", "channel"), "1", "region of the encoder's last map, averaged over time"),
+        "feature": Array(
+            "float32",
+            ("row", "channel"),
+            "1",
+            "region of the encoder's last map, averaged over time",
+            or_dtype="float16",
+        ),
     },
     attributes={"classes": str, "encoder": str, "window_s": float, "duration_s": float},
 )

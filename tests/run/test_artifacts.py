@@ -241,3 +241,27 @@ def test_every_declared_kind_can_be_written_and_has_time(tmp_path: Path, kind: K
         arrays[name] = [b"x", b"yz"] if array.dtype == BYTES else np.zeros(shape, array.dtype)
     kind.write(tmp_path / "a.h5", arrays, {name: type_(1) for name, type_ in kind.attributes.items()})
     assert set(kind.read(tmp_path / "a.h5")) == set(kind.arrays)
+
+
+def test_a_second_dtype_is_stored_as_it_comes_and_rows_have_places(tmp_path: Path) -> None:
+    kind = Kind("k", 1, "", {"x": Array("float32", ("row", "2"), "1", "", chunk_rows=3, or_dtype="float16")})
+    plain = Kind("k", 1, "", {"x": Array("float32", ("row", "2"), "1", "", chunk_rows=3)})
+    values = np.arange(16, dtype=np.float16).reshape(8, 2)
+    kind.write(tmp_path / "half.h5", {"x": values}, {})
+    kind.write(tmp_path / "full.h5", {"x": values.astype(np.float64)}, {})
+    assert kind.read(tmp_path / "half.h5")["x"].dtype == np.float16
+    assert kind.read(tmp_path / "full.h5")["x"].dtype == np.float32
+    assert plain.declaration() == kind.declaration(), "no stage's key changes by it"
+    with pytest.raises(ArtifactError, match="array 'x' is float16"):
+        plain.read(tmp_path / "half.h5")
+    with kind.writer(tmp_path / "both.h5", {}) as writer:
+        writer.append(x=values)
+        with pytest.raises(ArtifactError, match="rows of float32 after float16"):
+            writer.append(x=values.astype(np.float32))
+    raw = (tmp_path / "half.h5").read_bytes()
+    with kind.open(tmp_path / "half.h5") as reader:
+        extents = reader.extents("x")
+    assert [(extent.row, extent.rows) for extent in extents] == [(0, 3), (3, 3), (6, 2)]
+    for row, rows, offset in extents:
+        found = np.frombuffer(raw[offset : offset + 4 * rows], np.float16).reshape(rows, 2)
+        np.testing.assert_array_equal(found, values[row : row + rows])

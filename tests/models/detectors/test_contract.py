@@ -7,16 +7,30 @@ import torch
 from torch import Tensor
 
 from models.detectors import DETECTORS, Boxes, FeatureMap, build_detector
+from models.detectors.regions import region_features
 from models.norm import train_mode
 from models.roi import roi_features
 
 SMALL = {"short_side": 48, "base_width": 8, "first_level": 2, "last_level": 4, "channels": 32, "head_convs": 1}
+OPTIONS: dict[str, dict[str, Any]] = {"fcos_resnet18_fpn": SMALL, "ssdlite320_mobilenet_v3_large": {}}
+OURS = "fcos_resnet18_fpn"  # small enough to learn within a test
+NEEDS_BUILD = {"detectron2"}  # tested in test_detectron.py
 
 
-@pytest.fixture(params=sorted(DETECTORS))
-def detector(request: pytest.FixtureRequest) -> Any:
+def made(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    return build_detector(request.param, classes=2, **SMALL).eval()
+    small = OPTIONS.get(name, {"short_side": 48, "norm": "batch"})
+    return build_detector(name, classes=2, **small, **options).eval()
+
+
+HEAVY = {
+    "fasterrcnn_resnext101_fpn"
+}  # Faster R-CNN on a larger backbone; built without memory in test_torchvision_zoo.py
+
+
+@pytest.fixture(params=sorted(set(DETECTORS) - NEEDS_BUILD - HEAVY))
+def detector(request: pytest.FixtureRequest) -> Any:
+    return made(request.param, min_score=0.0)
 
 
 def drawn(count: int, height: int = 48, width: int = 64, seed: int = 0) -> tuple[list[Tensor], list[Boxes]]:
@@ -36,7 +50,8 @@ def drawn(count: int, height: int = 48, width: int = 64, seed: int = 0) -> tuple
     return pictures, truth
 
 
-def test_learns_to_find_what_is_drawn(detector: Any) -> None:
+def test_learns_to_find_what_is_drawn() -> None:
+    detector = made(OURS)
     train_mode(detector, "running")
     optimizer = torch.optim.AdamW(detector.parameters(), lr=5e-3)
     first = 0.0
@@ -64,7 +79,6 @@ def test_learns_to_find_what_is_drawn(detector: Any) -> None:
 def test_boxes_are_in_the_pixels_that_were_given(detector: Any) -> None:
     picture = torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     twice = picture.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    detector.network.score_thresh = 0.0
     with torch.inference_mode():
         small, large = detector.detect([picture])[0], detector.detect([twice])[0]
     assert small.boxes.shape[1] == 4
@@ -74,7 +88,6 @@ def test_boxes_are_in_the_pixels_that_were_given(detector: Any) -> None:
 
 
 def test_a_picture_does_not_depend_on_its_batch(detector: Any) -> None:
-    detector.network.score_thresh = 0.0
     pictures, _ = drawn(3)
     with torch.inference_mode():
         together, alone = detector.detect(pictures), [detector.detect([picture])[0] for picture in pictures]
@@ -93,7 +106,45 @@ def test_pictures_without_boxes_and_of_different_sizes_are_learned(detector: Any
     assert losses["total"].isfinite()
 
 
-def test_feature_maps_have_their_scale(detector: Any) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large"]
+)
+def test_training_lowers_the_loss(name: str) -> None:
+    detector = made(name)
+    train_mode(detector, "running")
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=5e-4)
+    pictures, truth = drawn(2)
+    totals = []
+    for _ in range(8):
+        losses = detector.loss(pictures, truth)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(losses["total"].item())
+    assert sum(totals[-2:]) / 2 < 0.8 * totals[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["fcos_resnet50_fpn", "fasterrcnn_resnet50_fpn", OURS, "ssdlite320_mobilenet_v3_large"]
+)
+def test_feature_maps_can_cut_regions(name: str) -> None:
+    """A cell of the finest map is where its scale says: a region follows what changes in the picture."""
+    detector = made(name)
+    grey = torch.full((1, 3, 96, 128), 110, dtype=torch.uint8)
+    spot = grey.clone()
+    spot[..., 32:64, 64:96] = 250
+    boxes = [torch.tensor([[64.0, 32, 96, 64], [0, 72, 16, 96]])]
+    with torch.inference_mode():
+        name = next(iter(detector.feature_maps(grey)))
+        moved = region_features(detector, spot, boxes, name) - region_features(detector, grey, boxes, name)
+    assert moved[0].norm() > 1.5 * moved[1].norm()
+    with pytest.raises(ValueError, match=f"there is no layer 'c9'; allowed: {name}"):
+        region_features(detector, grey, boxes, "c9")
+
+
+def test_feature_maps_have_their_scale() -> None:
+    detector = made(OURS)
     with torch.inference_mode():
         maps = detector.feature_maps(torch.zeros(2, 3, 96, 128, dtype=torch.uint8))
     assert list(maps) == ["p2", "p3", "p4"]
