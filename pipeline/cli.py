@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline import extract, models_command, weights_command
+from pipeline import extract, models_command, plan, weights_command
 from pipeline.evaluation import command as evaluation_command
 
 
@@ -177,6 +177,7 @@ HELP = {
     "models": "list the models",
     "cost": "count a model's parameters and multiply-accumulates",
     "weights": "look into a file of weights, turn it into another format",
+    "plan": "which trainings fit a GPU's memory and what they cost, before a frame is decoded",
     "bench": "measure speed and write reports/bench/*.json",
     "lvu": "train and evaluate long-form models on the nine LVU tasks",
     "clean": "remove results from the work store that no current output uses",
@@ -192,6 +193,7 @@ COMMANDS = {
     "models": (models_command.add_models_arguments, models_command.run_models),
     "cost": (models_command.add_cost_arguments, models_command.run_cost),
     "weights": (weights_command.add_arguments, weights_command.run),
+    "plan": (plan.add_arguments, plan.run),
     "bench": (_bench_arguments, _bench),
     "lvu": (_lvu_arguments, _lvu),
     "clean": (_clean_arguments, _clean),

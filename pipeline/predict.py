@@ -18,7 +18,7 @@ from pipeline.run.files import read_json, write_json, write_text
 from pipeline.run.stage import Unit
 from pipeline.video.decode import VideoError, scan
 from pipeline.video.thumbnails import thumbnails
-from stages import _encoder, _gtad, _outputs, features, frames
+from stages import _detections, _encoder, _localiser, _outputs, features, frames
 
 THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
 TRAINED = _outputs.ENCODER_VARIANTS[:2]
@@ -29,9 +29,8 @@ class Model:
     """A checkpoint folder, opened: what every video of one call is run through."""
 
     folder: Path
-    gtad: Any
+    localiser: Any
     classifier: Any
-    spec: _gtad.GTADSpec
     classes: tuple[str, ...]
     frames: frames.Frames
     snippets: int
@@ -86,7 +85,7 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
     Raises:
         ValueError: there is none, or the given folder does not hold one.
     """
-    needed = (_gtad.GTAD_FILE, _gtad.CLASSIFIER_FILE, _gtad.HEAD_FILE, _encoder.WEIGHTS_FILE, _encoder.SPEC_FILE)
+    needed = (*_localiser.FILES, _encoder.WEIGHTS_FILE, _encoder.SPEC_FILE)
     if checkpoint is not None:
         missing = [name for name in needed if not (checkpoint / name).is_file()]
         if missing:
@@ -112,9 +111,9 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
 
 def load_model(folder: Path) -> Model:
     """Open a checkpoint folder."""
-    gtad, classifier, spec, classes = _gtad.load(folder)
-    raw = read_json(folder / _gtad.HEAD_FILE)
-    return Model(folder, gtad, classifier, spec, classes, frames.Frames.model_validate(raw["frames"]), raw["snippets"])
+    localiser, classifier, classes = _localiser.load(folder)
+    raw = read_json(folder / _localiser.HEAD_FILE)
+    return Model(folder, localiser, classifier, classes, frames.Frames.model_validate(raw["frames"]), raw["snippets"])
 
 
 def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float, list[tuple[float, bytes]]]:
@@ -134,8 +133,8 @@ def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float
     import torch
 
     channels = torch.from_numpy(encoded).T.contiguous().to(device())
-    gtad, classifier = model.gtad.to(device()), model.classifier.to(device())
-    found = _gtad.localise(gtad, classifier, model.spec, model.classes, _gtad.Postprocess(), channels, duration_s)
+    localiser, classifier = model.localiser.to(device()), model.classifier.to(device())
+    found = _detections.localise(localiser, classifier, model.classes, _detections.Postprocess(), channels, duration_s)
     return found, duration_s, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.run.files import read_json
 from pipeline.run.stage import Array, Signature
-from stages import _detector, _encoder, _gtad
+from stages import _detections, _detector, _encoder, _localiser
 
 
 def signature(folder: Path) -> Signature:
@@ -21,8 +21,8 @@ def signature(folder: Path) -> Signature:
     video [L, D] and gives detections; ends are fractions of the video. A detector takes pictures, RGB uint8 [N, H, W, 3],
     and gives boxes in pixels.
     """
-    if (folder / _gtad.HEAD_FILE).is_file():
-        head = read_json(folder / _gtad.HEAD_FILE)
+    if (folder / _localiser.HEAD_FILE).is_file():
+        head = read_json(folder / _localiser.HEAD_FILE)
         columns = {"label": "string", "score": "double", "begin": "double", "end": "double"}
         return Signature(Array("float32", (-1, head["feature_dim"])), columns)
     if (folder / _detector.SPEC_FILE).is_file():
@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
 def _load_pyfunc(path: str) -> Served:
     folder = Path(path)
-    if (folder / _gtad.HEAD_FILE).is_file():
+    if (folder / _localiser.HEAD_FILE).is_file():
         return Served(_head(folder))
     return Served(_boxes(folder) if (folder / _detector.SPEC_FILE).is_file() else _features(folder))
 
@@ -69,11 +69,11 @@ def _head(folder: Path) -> Callable[[np.ndarray], Any]:
     import pandas
     import torch
 
-    gtad, classifier, spec, classes = _gtad.load(folder)
+    localiser, classifier, classes = _localiser.load(folder)
 
     def call(features: np.ndarray) -> pandas.DataFrame:
-        rows = _gtad.localise(
-            gtad, classifier, spec, classes, _gtad.Postprocess(), torch.from_numpy(features).T.contiguous(), 1.0
+        rows = _detections.localise(
+            localiser, classifier, classes, _detections.Postprocess(), torch.from_numpy(features).T.contiguous(), 1.0
         )
         values = [(row["label"], row["score"], *row["segment"]) for row in rows]
         return pandas.DataFrame(values, columns=["label", "score", "begin", "end"])

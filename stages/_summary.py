@@ -113,7 +113,7 @@ def curves(root: Path) -> list[plots.Plot]:
             "Head at full fidelity",
             "proposal mAP on validation",
             "proposal_mAP",
-            {v: f"head-{v}/gtad.json" for v in _outputs.ENCODER_VARIANTS},
+            {v: f"head-{v}/localiser.json" for v in _outputs.ENCODER_VARIANTS},
         ),
     ):
         lines = {

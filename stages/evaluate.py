@@ -15,13 +15,13 @@ from pipeline.run.files import write_json
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _gtad, _outputs
+from stages import _detections, _localiser, _outputs
 
 
 class Evaluate(Section):
     """Section ``evaluate`` of params.yaml."""
 
-    postprocess: _gtad.Postprocess
+    postprocess: _detections.Postprocess
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of the test videos")
     seed: int = Field(0, ge=0)
     threads: int = Field(2, ge=1, description="torch threads")
@@ -47,8 +47,8 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
     set_threads(params.threads)
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     folder = context.root / _outputs.FEATURES.format(variant=context.variant)
-    gtad, classifier, spec, classes = _gtad.load(context.root / _outputs.HEADS.format(variant=context.variant))
-    gtad.to(device()), classifier.to(device())
+    localiser, classifier, classes = _localiser.load(context.root / _outputs.HEADS.format(variant=context.variant))
+    localiser.to(device()), classifier.to(device())
     testing = [v for v in dataset.subset("testing") if v.segments]
     if not testing:
         raise StageError("there is no annotated video in the subset 'testing'")
@@ -60,8 +60,8 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
         path = folder / f"{video.file_stem}.h5"
         rows = []
         if path.is_file():  # a video that failed before stays in the truth: its instances count as missed
-            features = _gtad.read_features(path).to(device())
-            rows = _gtad.localise(gtad, classifier, spec, classes, params.postprocess, features, video.duration_s)
+            features = _detections.read_features(path).to(device())
+            rows = _detections.localise(localiser, classifier, classes, params.postprocess, features, video.duration_s)
         results[video.id] = [row for row in rows if row["label"] in known]
         outside += len(rows) - len(results[video.id])
         context.progress.update(done)
@@ -89,7 +89,7 @@ STAGE = DatasetStage(
     section=Evaluate,
     variants=_outputs.ENCODER_VARIANTS,
     reads=(kinds.FEATURES,),
-    code=lambda _params, _root, _variant: _gtad.ENTRIES,
+    code=lambda _params, root, variant: _localiser.saved_entries(root / _outputs.HEADS.format(variant=variant)),
     inputs=inputs,
     run=evaluate_encoder,
     outs={"predictions": _outputs.PREDICTIONS},

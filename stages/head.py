@@ -1,12 +1,13 @@
 """head@E: the localisation head on encoder E's frozen features at full fidelity (LoFi, section 3.1, stage 3).
 
-In: features of encoder E, and the segments. Out: a folder that ``predict`` can use by itself: G-TAD, trained on subset
-``training``; the linear classifier that names a proposal's class from the features pooled over it, trained on the same
-subset's segments, the same way for every encoder; and the encoder.
+In: features of encoder E, and the segments. Out: a folder that ``predict`` can use by itself: the localiser (G-TAD or
+ActionFormer), trained on subset ``training``; the linear classifier that names a proposal's class from the features
+pooled over it, trained on the same subset's segments, the same way for every encoder; and the encoder.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,13 +17,15 @@ from pipeline.run.files import write_bytes
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _encoder, _gtad, _outputs, _training
+from stages import _detections, _encoder, _localiser, _outputs, _training
 
 
 class Head(Section):
     """Section ``head`` of params.yaml."""
 
-    gtad: _gtad.GTADSpec
+    name: Literal["gtad", "actionformer"] = Field("gtad", description="the localiser; its sizes are below")
+    gtad: _localiser.GTADSpec = _localiser.GTADSpec()
+    actionformer: _localiser.ActionFormerSpec = _localiser.ActionFormerSpec()
     training: _training.Optimisation
     classifier: _training.Optimisation
     jitter: float = Field(0.1, ge=0, lt=0.5, description="shift of training segments' ends, relative to their length")
@@ -36,12 +39,13 @@ def inputs(context: Context) -> Sequence[Path]:
 
 
 def train_head(context: Context) -> Mapping[str, float]:
-    """Train G-TAD (best by validation proposals) and the segment classifier (best by validation accuracy)."""
+    """Train the localiser (best by validation proposals) and the segment classifier (best by validation accuracy)."""
     import torch
     from torch import Tensor, nn
 
     from models.heads import build_head
     from models.heads.segment_classifier import SegmentClassifier, pool_segments
+    from models.heads.standardise import StandardisedLocaliser
     from pipeline.training.device import device
     from pipeline.training.sampler import batch_indices, step_rng
 
@@ -51,7 +55,7 @@ def train_head(context: Context) -> Mapping[str, float]:
 
     def with_features(subset: str) -> dict[Video, Tensor]:
         paths = {v: folder / f"{v.file_stem}.h5" for v in dataset.subset(subset)}
-        return {v: _gtad.read_features(path) for v, path in paths.items() if path.is_file()}
+        return {v: _detections.read_features(path) for v, path in paths.items() if path.is_file()}
 
     training, validation = with_features("training"), with_features("validation")
     if not training or not validation:
@@ -60,32 +64,42 @@ def train_head(context: Context) -> Mapping[str, float]:
     feature_dim = len(training[videos[0]])
 
     _training.prepare(params.training)
-    gtad = _gtad.build(params.gtad, feature_dim).to(device())
-    gtad.standardise.fit(torch.stack(list(training.values())))
-    post = _gtad.Postprocess()  # for the choice of weights only
+    spec = _localiser.LocaliserSpec(params.name, getattr(params, params.name))
+    localiser = _localiser.build(spec, feature_dim).to(device())
+    localiser.standardise.fit(torch.stack(list(training.values())))
+    post = _detections.Postprocess()  # for the choice of weights only
 
     def batches(step: int) -> tuple[Tensor, list[Tensor]]:
         chosen = [
             videos[i] for i in batch_indices(params.training.seed, step, params.training.batch, len(videos), "wrap")
         ]
-        return torch.stack([training[v] for v in chosen]), [_gtad.relative_segments(v) for v in chosen]
+        return torch.stack([training[v] for v in chosen]), [_detections.relative_segments(v) for v in chosen]
 
-    def loss(model: nn.Module, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator) -> Mapping[str, Tensor]:
-        return _gtad.loss(model(batch[0]), batch[1], generator)
+    def loss(
+        model: StandardisedLocaliser, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        return _localiser.loss(model, *batch, generator)
 
     def proposal_map(model: nn.Module) -> dict[str, float]:
         kept = []
         for features in validation.values():
-            kept += _gtad.suppressed(model(features.unsqueeze(0).to(device())), params.gtad, post)
-        return {"proposal_mAP": _gtad.proposal_map(list(validation), kept)}
+            kept += _detections.suppressed(localiser, model(features.unsqueeze(0).to(device())), post)
+        return {"proposal_mAP": _detections.proposal_map(list(validation), kept)}
 
     found = _training.fit(
-        context, params.training, gtad, loss, batches, name="gtad", validate=proposal_map, metric="proposal_mAP"
+        context,
+        params.training,
+        localiser,
+        loss,
+        batches,
+        name="localiser",
+        validate=proposal_map,
+        metric="proposal_mAP",
     )
 
     index = {label: i for i, label in enumerate(dataset.classes)}
     examples = [(v, k) for v in training for k in range(len(v.segments))]
-    relative = {v: _gtad.relative_segments(v) for v in [*training, *validation]}
+    relative = {v: _detections.relative_segments(v) for v in [*training, *validation]}
     labels = {v: torch.tensor([index[s.label] for s in v.segments]) for v in relative}
     held_out = torch.cat([pool_segments(f, relative[v]) for v, f in validation.items()])
     held_out_labels = torch.cat([labels[v] for v in validation])
@@ -126,8 +140,8 @@ def train_head(context: Context) -> Mapping[str, float]:
         metric="accuracy",
     )
     snippets = context.shared["features.snippets"]
-    _gtad.save(
-        context.result / "head", gtad, classifier, params.gtad, dataset.classes, snippets, context.shared["frames"]
+    _localiser.save(
+        context.result / "head", localiser, classifier, spec, dataset.classes, snippets, context.shared["frames"]
     )
     # The encoder goes with its head, so that one folder is all that `predict` needs.
     for name in (_encoder.WEIGHTS_FILE, _encoder.SPEC_FILE):
@@ -146,7 +160,7 @@ STAGE = DatasetStage(
     reads=(kinds.FEATURES,),
     reads_params=("features.snippets", "frames"),
     needs="gpu",
-    code=lambda _params, _root, _variant: _gtad.ENTRIES,
+    code=lambda params, _root, _variant: _localiser.entries(params.name),
     inputs=inputs,
     run=train_head,
     checkpoints={"head": "stages._served"},

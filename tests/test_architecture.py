@@ -27,6 +27,8 @@ DOORS = (
     "pipeline.compare",
     "pipeline.models_command",
     "pipeline.weights_command",
+    "pipeline.bench_training",
+    "pipeline.plan",
     "pipeline.flow",
     "pipeline.lvu",
     "pipeline.ui",

@@ -12,7 +12,7 @@ from models.heads import build_head
 from pipeline.cli import main
 from pipeline.predict import find_checkpoint, named_files
 from pipeline.video.encode import encode_h264
-from stages import _encoder, _gtad
+from stages import _encoder, _localiser
 from stages.frames import Frames
 
 CLASSES = ("run", "walk")
@@ -25,11 +25,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=0.5, height=32, width=48)
     encoder = _encoder.build(spec)
     _encoder.save(folder, encoder, spec)
-    gtad = _gtad.GTADSpec(hidden=16, groups=4, inner_points=4, context_points=2, aligned=8, localisation=8)
+    sizes = _localiser.GTADSpec(hidden=16, groups=4, inner_points=4, context_points=2, aligned=8, localisation=8)
+    localiser = _localiser.LocaliserSpec("gtad", sizes)
     dim = _encoder.feature_dim(encoder)
     classifier = build_head("segment_classifier", feature_dim=dim, classes=len(CLASSES))
     frames = Frames(fps=8, short_side=32, jpeg_quality=90)
-    _gtad.save(folder, _gtad.build(gtad, dim), classifier, gtad, CLASSES, 10, frames)
+    _localiser.save(folder, _localiser.build(localiser, dim), classifier, localiser, CLASSES, 10, frames)
     return folder
 
 
@@ -84,7 +85,7 @@ def test_no_checkpoint_is_a_clear_word(tmp_path: Path, checkpoint: Path) -> None
     (tmp_path / "dvc.lock").touch()
     with pytest.raises(ValueError, match="leaves its old outputs deleted"):
         find_checkpoint(tmp_path, None)
-    with pytest.raises(ValueError, match=r"gtad\.safetensors"):
+    with pytest.raises(ValueError, match=r"localiser\.safetensors"):
         find_checkpoint(tmp_path, tmp_path)
     head = tmp_path / "data" / "checkpoints" / "heads" / "lofi"
     shutil.copytree(checkpoint, head)

@@ -5,6 +5,7 @@ head at L). With the default sizes the network is the published one, parameter f
 network by these options. There are no normalisation layers.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 
 from models.heads.anchors import anchor_cells
 from models.heads.compat import Compat
+from models.heads.proposals import Proposals, proposals
 from models.heads.sgalign import Form, SGAlign
+from models.heads.targets import GTADTargets, gtad_targets
+from models.losses import GTADLoss, gtad_loss
 
 
 class GTADOutput(NamedTuple):
@@ -118,6 +122,7 @@ class GTAD(nn.Module):
                 raise ValueError(f"G-TAD {name} is {value}, it must be a positive multiple of 4 (grouped convolution)")
         self.feature_dim = feature_dim
         self.neighbours = neighbours
+        self.compat: Compat = compat
 
         def block() -> GCNeXt:
             return GCNeXt(hidden, groups, width_per_group, neighbours)
@@ -162,3 +167,15 @@ class GTAD(nn.Module):
             self.end(base).squeeze(1).float().sigmoid(),
             maps.unflatten(2, (max_duration, length)),
         )
+
+    def labels(self, segments: Sequence[Tensor], length: int) -> GTADTargets:
+        """See :mod:`models.heads`."""
+        return gtad_targets(segments, length)
+
+    def loss(self, output: GTADOutput, labels: GTADTargets, generator: torch.Generator) -> GTADLoss:
+        """See :mod:`models.heads`; the generator draws the anchors that the regression sees."""
+        return gtad_loss(output, labels.to(output.start.device), generator)
+
+    def proposals(self, output: GTADOutput) -> list[Proposals]:
+        """See :mod:`models.heads`."""
+        return proposals(output, self.compat)

@@ -7,11 +7,13 @@ convolution another, and they commute:
     conv(align(x)) = sum_p align_p(conv_p(x)),    conv_p: the slice of the kernel that meets sampling point p.
 
 The ``fused`` form computes the right side: P small matrix products, then one sparse sum over (snippet, point) rows. The
-``plain`` form is the left side as published, the reference that the tests compare with; it holds an
-``[N, 36 C]`` tensor (352 MiB per video at L = 100 in the published network) that the fused form never makes.
+``plain`` form is the left side as published but for the anchors that end outside the video, the reference that the tests
+compare with; it holds an ``[N, 36 C]`` tensor (178 MiB per video at L = 100 in the published network, 352 with all
+anchors) that the fused form never makes.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -79,20 +81,15 @@ class SparseRows:
     weights: Tensor
 
     def times(self, source: Tensor) -> Tensor:
-        """The matrix times each video's part of ``source``: ``[B * columns, O]`` to ``[B * rows, O]``.
+        """The matrix times each video's part of ``source``: ``[B, columns, O]`` to ``[B, rows, O]``.
 
         ``embedding_bag`` is a sparse product by another name: twice as fast as torch.sparse on CPU, and deterministic,
-        since every row is summed in the order of its entries.
+        since every row is summed in the order of its entries. One video at a time, since it would want the indices of all.
         """
-        videos = len(source) // self.columns
-        video = torch.arange(videos, dtype=torch.int32, device=source.device).unsqueeze(1)
-        return F.embedding_bag(
-            (self.indices + video * self.columns).flatten(),
-            source,
-            (self.offsets + video * len(self.indices)).flatten(),
-            mode="sum",
-            per_sample_weights=self.weights.expand(videos, -1).flatten(),
-        )
+        result = source.new_empty(len(source), len(self.offsets), source.shape[2])
+        for video, part in zip(result, source, strict=True):
+            video.copy_(F.embedding_bag(self.indices, part, self.offsets, mode="sum", per_sample_weights=self.weights))
+        return result
 
 
 @dataclass(frozen=True)
@@ -150,18 +147,63 @@ def _sparse_rows(
     )
 
 
-class _SparseAlign(torch.autograd.Function):
-    """``[B * L * points, O]`` to ``[B * N, O]`` by an :class:`AlignOperator`; the gradient is by its transpose."""
+BLOCKS = 4
+"""The kernel is brought into the order of the products in this many parts, so that there is no second copy of it."""
+
+
+class _FusedAlign(torch.autograd.Function):
+    """Projection for every sampling point, then the sparse sum; kept for the backward pass are the arguments only.
+
+    ``sources``: ``[B, L, C]`` each, with as many points as ``points`` says; ``weight`` ``[O, C * sum(points)]``. Result
+    ``[B, N, O]``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, operator: AlignOperator) -> Tensor:
-        ctx.operator = operator
-        return operator.rows.times(source)
+    def forward(
+        ctx: Any, operator: AlignOperator, points: tuple[int, ...], weight: Tensor, bias: Tensor, *sources: Tensor
+    ) -> Tensor:
+        ctx.operator, ctx.points = operator, points
+        ctx.save_for_backward(weight, *sources)
+        videos, length, channels = sources[0].shape
+        projected = weight.new_empty(videos, length, sum(points), len(weight))
+        for index, block in _point_blocks(points):
+            kernel = weight.view(len(weight), channels, -1)[:, :, block].permute(2, 0, 1).flatten(0, 1)
+            projected[:, :, block] = (sources[index] @ kernel.T).view(videos, length, -1, len(weight))
+            del kernel
+        return operator.rows.times(projected.view(videos, -1, len(weight))).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        operator: AlignOperator = ctx.operator
-        return _SparseAlign.apply(gradients[0].contiguous(), AlignOperator(operator.transposed, operator.rows)), None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *sources = ctx.saved_tensors
+        points: tuple[int, ...] = ctx.points
+        videos, length, channels = sources[0].shape
+        out, total = len(weight), sum(points)
+        projected = ctx.operator.transposed.times(gradient.contiguous()).view(videos, length, total, out)
+        of_sources = [torch.zeros_like(source) for source in sources]
+        for index, block in _point_blocks(points):
+            kernel = weight.view(out, channels, -1)[:, :, block].permute(2, 0, 1).flatten(0, 1)
+            of_sources[index] += projected[:, :, block].flatten(2) @ kernel
+            del kernel
+        of_weight = torch.empty_like(weight)
+        first = 0
+        for source, count in zip(sources, points, strict=True):
+            by_point = of_weight.view(out, channels, total)[:, :, first : first + count].permute(0, 2, 1)
+            for start in range(0, out, -(-out // BLOCKS)):
+                block = slice(start, min(start - (-out // BLOCKS), out))
+                part = projected[:, :, first : first + count, block].permute(3, 2, 0, 1).flatten(2).flatten(0, 1)
+                by_point[block] = (part @ source.flatten(0, 1)).view(-1, count, channels)
+            first += count
+        return None, None, of_weight, gradient.sum(dim=(0, 1)), *of_sources
+
+
+def _point_blocks(points: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """Parts of the points of one source, as (source, slice)."""
+    size, first = -(-sum(points) // BLOCKS), 0
+    for index, count in enumerate(points):
+        for start in range(0, count, size):
+            yield index, slice(first + start, first + min(start + size, count))
+        first += count
 
 
 class SGAlign(nn.Module):
@@ -212,17 +254,9 @@ class SGAlign(nn.Module):
         return projected
 
     def _fused(self, sources: tuple[Tensor, Tensor], max_duration: int) -> Tensor:
-        weight, bias = self.projection.weight, self.projection.bias
-        kernel = weight.view(len(weight), self.channels, -1).permute(2, 0, 1)  # [points, out, C]
-        # [B, L, points * out] by one product for each source; seen as [B * L * points, out], the operator's columns.
-        projected = torch.cat(
-            [
-                F.linear(source.transpose(1, 2), slices.flatten(0, 1))
-                for source, slices in zip(sources, torch.split(kernel, list(self.points)), strict=True)
-            ],
-            dim=2,
-        )
-        videos, length, _ = projected.shape
-        operator = align_operator(length, max_duration, self.points, self.compat, projected.dtype, projected.device)
-        aligned: Tensor = _SparseAlign.apply(projected.view(videos * length * sum(self.points), -1), operator)
-        return aligned.add_(bias).view(videos, -1, len(weight))
+        device, weight, bias = sources[0].device, self.projection.weight, self.projection.bias
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else weight.dtype
+        operator = align_operator(sources[0].shape[2], max_duration, self.points, self.compat, dtype, device)
+        used = [source.transpose(1, 2).to(dtype) for source in sources]
+        aligned: Tensor = _FusedAlign.apply(operator, self.points, weight.to(dtype), bias.to(dtype), *used)
+        return aligned

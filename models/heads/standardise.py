@@ -1,9 +1,13 @@
 """Features to mean 0 and deviation 1 per channel, by training-set statistics, in front of a head without normalisation."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from models.heads import Localiser
+from models.heads.proposals import Proposals
 
 
 class Standardise(nn.Module):
@@ -32,8 +36,8 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.std
 
 
-class StandardisedHead(nn.Module):
-    """A head on standardised features; ``forward`` has the head's arguments and result."""
+class StandardisedLocaliser(nn.Module):
+    """A localiser (:class:`models.heads.Localiser`) on standardised features, and a localiser itself."""
 
     def __init__(self, feature_dim: int, head: nn.Module) -> None:
         super().__init__()
@@ -44,3 +48,15 @@ class StandardisedHead(nn.Module):
     def forward(self, features: Tensor) -> Any:
         """``[B, F, L]`` to what the head gives."""
         return self.head(self.standardise(features))
+
+    def labels(self, segments: Sequence[Tensor], length: int) -> Any:
+        """The head's."""
+        return cast(Localiser, self.head).labels(segments, length)
+
+    def loss(self, output: Any, labels: Any, generator: torch.Generator) -> Any:
+        """The head's."""
+        return cast(Localiser, self.head).loss(output, labels, generator)
+
+    def proposals(self, output: Any) -> list[Proposals]:
+        """The head's."""
+        return cast(Localiser, self.head).proposals(output)

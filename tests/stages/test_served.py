@@ -8,7 +8,7 @@ import torch
 
 from models.heads import build_head
 from pipeline.run.stage import Array, find_stage
-from stages import _detector, _encoder, _gtad, _served
+from stages import _detector, _encoder, _localiser, _served
 from stages.frames import Frames
 
 SPEC = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=1.0, height=48, width=64)
@@ -33,10 +33,11 @@ def test_an_encoder(tmp_path: Path) -> None:
 
 
 def test_a_head_though_its_encoder_lies_beside_it(tmp_path: Path) -> None:
-    spec = _gtad.GTADSpec(hidden=16, groups=4, inner_points=4, context_points=2, aligned=16, localisation=16)
-    gtad, classifier = _gtad.build(spec, 12), build_head("segment_classifier", feature_dim=12, classes=2)
+    sizes = _localiser.GTADSpec(hidden=16, groups=4, inner_points=4, context_points=2, aligned=16, localisation=16)
+    spec = _localiser.LocaliserSpec("gtad", sizes)
+    localiser, classifier = _localiser.build(spec, 12), build_head("segment_classifier", feature_dim=12, classes=2)
     frames = Frames(fps=4, short_side=64, jpeg_quality=90)
-    _gtad.save(tmp_path, gtad, classifier, spec, CLASSES, 10, frames)
+    _localiser.save(tmp_path, localiser, classifier, spec, CLASSES, 10, frames)
     _encoder.save(tmp_path, _encoder.build(SPEC), SPEC)
     inputs, outputs = _served.signature(tmp_path)
     assert inputs == Array("float32", (-1, 12))

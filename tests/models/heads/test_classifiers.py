@@ -10,6 +10,7 @@ from models.heads.segment_classifier import SegmentClassifier, pool_segments
 def test_every_head_of_the_table_builds() -> None:
     options = {"gtad": {}, "segment_classifier": {"classes": 5}, "recognition": {"classes": 5}, "x3d": {"classes": 5}}
     options["feature_bank"] = {"bank_dim": 8, "classes": 5}
+    options["actionformer"] = {}
     for name in HEADS:
         assert isinstance(build_head(name, feature_dim=16, **options[name]), torch.nn.Module)
 
