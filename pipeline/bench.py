@@ -32,8 +32,8 @@ def bench(root: Path, names: Sequence[str]) -> int:
         raise ValueError(f"there is no benchmark {unknown[0]!r}; benchmarks: {', '.join(BENCHMARKS)}")
     for name in names or BENCHMARKS:
         figures = {"command": f"python -m pipeline bench {name}", **_where(root), **BENCHMARKS[name]()}
-        file = figures.pop("file", name)  # some are told apart by the device that they ran on
-        write_json(root / "reports" / "bench" / f"{file}.json", figures)
+        variant = figures.pop("variant", None)  # of the machine, where a benchmark is worth keeping for several
+        write_json(root / "reports" / "bench" / f"{name}{f'-{variant}' if variant else ''}.json", figures)
         print(f"{name}: {json.dumps(figures)}")
     return 0
 
@@ -151,6 +151,52 @@ def plan() -> Figures:
     return bench_training.plan()
 
 
+def sgs() -> Figures:
+    """X3D-S with SGS against X3D-S: frames per second (asked: 1.2 times on a CPU, 1.5 times on a GPU)."""
+    from pipeline.bench_sgs import sgs
+
+    return sgs()
+
+
+def multigrid() -> Figures:
+    """Multigrid training against its baseline: how many times fewer steps and seconds (the thesis: 3.4 and 4.5)."""
+    from pipeline.bench_multigrid import multigrid_figures
+
+    return multigrid_figures()
+
+
+def fusion() -> Figures:
+    """Multi-stage Fusion of a 224 px video, 128 fine and 33 coarse frames: here at 7 x 7 against the released sizes."""
+    import torch
+
+    from models.temporal.fusion import MultiStageFusion, coarse_gaussians
+    from pipeline.training.device import set_threads
+
+    set_threads(1)
+    channels, sizes = (24, 48, 96, 192), (56, 28, 14, 7)
+    module = MultiStageFusion(channels, 432, 157).eval()
+    fine = [torch.randn(1, c, 128, 7, 7) for c in channels]
+    coarse = [torch.randn(1, c, 33, s, s) for c, s in zip(channels, sizes, strict=True)]
+    gaussians = coarse_gaussians(torch.linspace(0, 127, 33)[None], torch.tensor([128]), 128)
+
+    def run(reference: bool) -> list[torch.Tensor]:
+        module.reference_form = reference
+        with torch.inference_mode():
+            prepared = module.prepare(fine, gaussians, [x.shape[3:] for x in coarse])
+            return [module.fuse(i, x, prepared) for i, x in enumerate(coarse)]
+
+    small, large = run(False), run(True)
+    seconds = {
+        "here": round(_median(lambda: run(False), 3), 4),
+        "released_sizes": round(_median(lambda: run(True), 3), 4),
+    }
+    return {
+        "cpu_s": seconds,
+        "speed_up": round(seconds["released_sizes"] / seconds["here"], 1),
+        "relative_difference": max(float((a - b).norm() / b.norm()) for a, b in zip(small, large, strict=True)),
+    }
+
+
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "world": world,
     "evaluation": evaluation,
@@ -164,6 +210,9 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "bank-ava": bank_ava,
     "replay": replay,
     "plan": plan,
+    "sgs": sgs,
+    "multigrid": multigrid,
+    "fusion": fusion,
 }
 
 

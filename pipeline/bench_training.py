@@ -55,7 +55,7 @@ def replay() -> dict[str, Any]:
     phases = {length: _phases(encoder, head, sizes, length, where) for length in sizes.lengths}
     encoder_peaks = {name: [row[name] for row in phases.values()] for name in ("encode_MiB", "replay_MiB")}
     rows: dict[str, Any] = {
-        "file": f"replay-{where.type}",
+        "variant": where.type,
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, 1 thread",
         "sizes": sizes._asdict(),
         "memory_by_L": phases,
@@ -86,7 +86,7 @@ def plan() -> dict[str, Any]:
                 rows.append({**kind, **vars(setting), **rounded, "ratio": round(predicted / measured, 4)})
     errors = [abs(row["ratio"] - 1) for row in rows]
     return {
-        "file": f"plan-{where.type}",
+        "variant": where.type,
         "device": torch.cuda.get_device_name() if big else "cpu, 1 thread",
         "settings": len(rows),
         "largest_error": round(max(errors), 4),

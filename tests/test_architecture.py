@@ -24,6 +24,8 @@ DOORS = (
     "pipeline.bench_decode",
     "pipeline.bench_storage",
     "pipeline.bench_bank",
+    "pipeline.bench_sgs",
+    "pipeline.bench_multigrid",
     "pipeline.compare",
     "pipeline.models_command",
     "pipeline.weights_command",

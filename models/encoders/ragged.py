@@ -65,6 +65,14 @@ def mean_per_clip(x: Tensor, layout: Layout | None) -> Tensor:
     return total / count.clamp(min=1)[:, None]
 
 
+def frame_mean(x: Tensor, layout: Layout) -> Tensor:
+    """``[B, C, T, H, W]`` to ``[clips, C, 1, H, W]``: the mean over the real frames of a clip."""
+    frames, clip = keep(x, layout).transpose(1, 2).flatten(0, 1), layout.clip.flatten()
+    total = x.new_zeros(layout.clips, *frames.shape[1:]).index_add(0, clip, frames)
+    count = x.new_zeros(layout.clips).index_add(0, clip, layout.mask.to(x.dtype).flatten())
+    return (total / count.clamp(min=1).view(-1, 1, 1, 1)).unsqueeze(2)
+
+
 def spread(values: Tensor, layout: Layout | None) -> Tensor:
     """``[clips, C]`` to ``[B, C, T, 1, 1]`` (``T`` is 1 without a layout): each frame gets its clip's values."""
     if layout is None:

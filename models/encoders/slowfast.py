@@ -4,6 +4,8 @@ Features of a stage are a pair ``(slow, fast)``. The fast pathway sees all T fra
 and, at the start of each stage, a convolution of the fast one's features of the stage before.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from models.encoders.bottleneck import ResStage, ResStem
 from models.encoders.non_local import NonLocal
 from models.encoders.ragged import Layout, keep, strided
+from models.encoders.ragged_norm import real_statistics
 from models.encoders.staged import STAGES, StagedEncoder, init_weights, scaled_width
 
 BETA_INV = 8  # channels of the slow pathway over those of the fast one
@@ -153,6 +156,20 @@ class SlowFast(StagedEncoder):
         if layout is not None:
             raise ValueError("SlowFast takes clips of one length; only a module behind a stage may change it")
         return None, None
+
+    @contextmanager
+    def statistics(self, name: str, layout: Any) -> Iterator[None]:
+        """Around a stage: the batch statistics of each pathway are those of its real frames."""
+        stage: Any = self.get_submodule(name)
+        if layout in (None, (None, None)) or not self.training:
+            yield
+            return
+        with (
+            real_statistics(stage.slow, joined_layout(layout, self.alpha)),
+            real_statistics(stage.fast, layout[1]),
+            real_statistics(stage.lateral, strided(layout[1], self.alpha)),
+        ):
+            yield
 
     def stage_layout(self, name: str, layout: Any) -> Layouts:
         """Layouts behind a stage: at the start of each but the stem the pathways are joined."""

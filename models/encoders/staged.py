@@ -7,12 +7,14 @@ True gets the sum of the last block's two branches before its ReLU (where SGS st
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.ragged import Layout, strided
+from models.encoders.ragged import Layout, frame_mean, strided
+from models.encoders.ragged_norm import real_statistics
 
 STAGES = ("stem", "res2", "res3", "res4", "res5")
 
@@ -82,7 +84,14 @@ class StagedEncoder(nn.Module):
         Returns:
             The features of the stage; their frames have the layout :meth:`stage_layout` says.
         """
-        return self.get_submodule(name)(x, layout, activate)
+        with self.statistics(name, layout):
+            return self.get_submodule(name)(x, layout, activate)
+
+    def statistics(self, name: str, layout: Any) -> AbstractContextManager[None]:
+        """Around a stage: its batch statistics are those of real frames."""
+        if layout is None or not self.training:
+            return nullcontext()
+        return real_statistics(self.get_submodule(name), layout, self.stage_layout(name, layout))
 
     def stage_layout(self, name: str, layout: Any) -> Any:
         """The layout behind a stage, of that before it."""
@@ -112,8 +121,13 @@ class StagedEncoder(nn.Module):
         return self.finish(*self.forward_stages(pixels, layout)[self.stage_names[-1]])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode snippets: ``[B, 3, T, H, W]``, normalised RGB, to ``[B, feature_dim, T', H', W']``."""
-        return self.encode(pixels)[0]
+        """Encode snippets: ``[B, 3, T, H, W]``, normalised RGB, to ``[B, feature_dim, T', H', W']``.
+
+        Where a module inside gives each clip its own number of frames, T' is 1, their mean: no caller can average over
+        frames that are not a clip's.
+        """
+        features, layout = self.encode(pixels)
+        return features if layout is None else frame_mean(features, layout)
 
 
 def scaled_width(channels: int, base_width: int, multiple: int = 1) -> int:

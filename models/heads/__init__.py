@@ -56,6 +56,7 @@ HEADS: dict[str, str] = {
     "segment_classifier": "models.heads.segment_classifier:SegmentClassifier",
     "feature_bank": "models.heads.feature_bank:FeatureBankHead",
     "recognition": "models.heads.recognition:RecognitionHead",
+    "frame_labels": "models.heads.frame_labels:frame_labels",
     "x3d": "models.heads.x3d:X3DHead",
 }
 

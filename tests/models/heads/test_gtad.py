@@ -129,7 +129,7 @@ def test_sizes_are_checked() -> None:
         GTAD(30)
     with pytest.raises(ValueError, match=r"expected features \[B, 16, L\], got \[2, 10, 16\]"):
         small()(torch.zeros(2, 10, 16))
-    with pytest.raises(ValueError, match="unknown head 'bmn'; allowed: actionformer, gtad"):
+    with pytest.raises(ValueError, match=r"unknown head 'bmn'; allowed: .*gtad"):
         build_head("bmn")
 
 

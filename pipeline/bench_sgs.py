@@ -1,0 +1,172 @@
+"""Speed of X3D-S with SGS behind res2 against X3D-S alone (Fayyaz et al., table A.2: +51 % frames per second).
+
+``python -m pipeline bench sgs`` takes the defaults, ``python -m pipeline.bench_sgs`` their alternatives, also on a machine
+that has torch and little else. The networks are untrained and a clip's active bins are given: B' decides the speed, not
+which frame is in which bin; the similarity network runs all the same. Plain network and packed forms alternate within one
+run, on the same clips and in the same precision; a ratio is the median over the rounds.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.encoders import build_encoder
+from models.encoders.ragged import Layout, mean_per_clip
+from models.encoders.staged import StagedEncoder
+from models.heads.x3d import X3DHead
+from models.temporal.rows import encode_by_length
+from models.temporal.sgs import SGS, Packing
+from pipeline.training.device import device, set_threads
+
+FRAMES, SIZE, CLASSES = 13, 160, 400
+
+# Mean 5.75 of 13: the B' that the paper's 1.1 GFLOPs on Mini-Kinetics mean for X3D-S; its spread is not published.
+PAPER_BINS = (2, 3, 4, 5, 6, 7, 8, 11)
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ASKED = {"cpu": 1.2, "cuda": 1.5}
+
+
+class GivenBins(SGS):
+    """SGS whose clips keep given numbers of bins, in turn; its own similarities are computed and not used."""
+
+    def __init__(self, channels: int, counts: Sequence[int]) -> None:
+        super().__init__(channels)
+        self.counts = counts
+
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`SGS.weights`, with the frames spread evenly over the given number of bins."""
+        super().weights(x)
+        clips, frames = x.shape[0], x.shape[2]
+        lengths = torch.tensor([self.counts[i % len(self.counts)] for i in range(clips)], device=x.device)
+        bins = torch.arange(frames, device=x.device) * lengths.unsqueeze(1) // frames
+        weights = torch.zeros(clips, int(lengths.max()), frames, device=x.device)
+        return weights.scatter(1, bins.unsqueeze(1), 0.5), lengths
+
+
+def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dict[str, Any]:
+    """Frames per second and ratios of plain X3D-S and its ragged forms at one distribution of bins.
+
+    Args:
+        bins: active bins of the clips, in turn, each 1..13.
+        batch: clips.
+        rounds: each runs every form once, after one round that does not count.
+        precision: of weights and features, see :data:`PRECISIONS`.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+    if not bins or min(bins) < 1 or max(bins) > FRAMES:
+        raise ValueError(f"bins is {list(bins)}; it must be numbers of 1..{FRAMES}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    target, dtype = device(), PRECISIONS[precision]
+    torch.manual_seed(0)
+    plain, head = build_encoder("x3d_s"), X3DHead(432, CLASSES)
+    adaptive: StagedEncoder = build_encoder("x3d_s")  # type: ignore[assignment]
+    adaptive.load_state_dict(plain.state_dict())
+    sgs = GivenBins(adaptive.stage_channels["res2"], bins)
+    adaptive.plug("res2", sgs)
+    for module in (plain, adaptive, head):
+        module.to(target, dtype).eval()
+    sgs.fc.float()  # similarities are always compared in float32
+    pixels = torch.randn(batch, 3, FRAMES, SIZE, SIZE, device=target, dtype=dtype)
+
+    def classify(features: Tensor, layout: Layout | None) -> Tensor:
+        logits: Tensor = head(mean_per_clip(features, layout))
+        return logits
+
+    def together(packing: Packing) -> Tensor:
+        sgs.packing = packing
+        return classify(*adaptive.encode(pixels))
+
+    def by_length(most: int | None) -> Tensor:
+        sgs.packing = "padded"
+        return encode_by_length(adaptive, pixels, classify, most)
+
+    forms: dict[str, Callable[[], Tensor]] = {
+        "plain": lambda: classify(plain(pixels), None),
+        "padded": lambda: together("padded"),
+        "one_row": lambda: together("row"),
+        "by_length": lambda: by_length(None),
+        "by_length_3": lambda: by_length(3),
+    }
+    with torch.inference_mode():
+        results = {name: run() for name, run in forms.items()}
+        seconds = {name: [] for name in forms}  # type: dict[str, list[float]]
+        for _ in range(rounds):
+            for name, run in forms.items():
+                seconds[name].append(_seconds(run, target))
+    frames = batch * FRAMES
+    reference = results["by_length"]
+    rows = {
+        name: {
+            "input_frames_per_s": round(frames / statistics.median(taken), 1),
+            "times_plain": round(statistics.median(p / t for p, t in zip(seconds["plain"], taken, strict=True)), 3),
+        }
+        for name, taken in seconds.items()
+    }
+    return {
+        "precision": precision,
+        "batch": batch,
+        "clip": f"{FRAMES}x{SIZE}x{SIZE}",
+        "bins": list(bins),
+        "mean_bins": round(statistics.mean(bins[i % len(bins)] for i in range(batch)), 3),
+        "forms": rows,
+        "largest_difference_between_forms": max(
+            float((results[name] - reference).abs().max() / reference.abs().max()) for name in forms if name != "plain"
+        ),
+    }
+
+
+def sgs() -> dict[str, Any]:
+    """The default measurement of this machine: its device, the paper's mean bins."""
+    kind = device().type
+    if kind == "cpu":
+        set_threads(1)
+        found = {"clock": "CPU seconds, one thread", "runs": [measure(PAPER_BINS, 8, 3, "float32")]}
+    else:
+        runs = [measure(PAPER_BINS, batch, 20, precision) for precision in PRECISIONS for batch in (32, 128)]
+        found = {"clock": f"wall, {torch.cuda.get_device_name()}", "runs": runs}
+    return {"variant": kind, "asked_times_plain": ASKED[kind], "torch": torch.__version__, **found}
+
+
+def _seconds(run: Callable[[], Tensor], target: torch.device) -> float:
+    if target.type == "cpu":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure what the command line says and write it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bench_sgs", description=__doc__)
+    parser.add_argument("--bins", default=",".join(map(str, PAPER_BINS)), help="active bins of the clips, in turn")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
+    parser.add_argument("--out", type=Path, help="a JSON file; default: print only")
+    options = parser.parse_args()
+    if device().type == "cpu":
+        set_threads(1)
+    bins = [int(number) for number in options.bins.split(",")]
+    text = json.dumps(measure(bins, options.batch, options.rounds, options.precision), indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
