@@ -14,27 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("pipeline", "stages", "models")
 
 # Commands: they bring everything together, and nothing but another door imports them.
-DOORS = (
-    "pipeline.cli",
-    "pipeline.__main__",
-    "pipeline.predict",
-    "pipeline.extract",
-    "pipeline.bench",
-    "pipeline.bench_compressed",
-    "pipeline.bench_decode",
-    "pipeline.bench_storage",
-    "pipeline.bench_bank",
-    "pipeline.bench_sgs",
-    "pipeline.bench_multigrid",
-    "pipeline.compare",
-    "pipeline.models_command",
-    "pipeline.weights_command",
-    "pipeline.bench_training",
-    "pipeline.plan",
-    "pipeline.flow",
-    "pipeline.lvu",
-    "pipeline.ui",
-)
+DOORS = ("pipeline.cli", "pipeline.__main__", "pipeline.flow", "pipeline.commands", "pipeline.bench")
 
 # Who may import whom inside the project (each may import itself). Doors may import anything.
 MAY_IMPORT = {
@@ -131,7 +111,7 @@ def test_the_rules_speak_of_modules_that_exist() -> None:
         assert any(inside(module, [package]) for module in modules()), package
     for module in modules():
         if modules()[module].name != "__init__.py":
-            assert inside(module, MAY_IMPORT) or module in DOORS, f"{module}: no rule says what it may import"
+            assert inside(module, [*MAY_IMPORT, *DOORS]), f"{module}: no rule says what it may import"
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
@@ -145,8 +125,8 @@ def test_imports_go_one_way(package: str) -> None:
 
 def test_nothing_imports_a_door() -> None:
     for module in modules():
-        if module not in DOORS:
-            assert not imports(module) & set(DOORS), module
+        if not inside(module, DOORS):
+            assert not [name for name in imports(module) if inside(name, DOORS)], module
 
 
 @pytest.mark.parametrize("package", NEVER_REACH)

@@ -10,7 +10,7 @@ import torch
 
 from models.heads import build_head
 from pipeline.cli import main
-from pipeline.predict import find_checkpoint, named_files
+from pipeline.commands.predict import find_checkpoint, named_files
 from pipeline.video.encode import encode_h264
 from stages import _encoder, _localiser
 from stages.frames import Frames

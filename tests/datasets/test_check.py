@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
-from pipeline.datasets.command import run
+from pipeline.commands.check import check as run
 from pipeline.datasets.formats.own import read
 from pipeline.datasets.locate import locate
 from tests.video.clips import encode_clip

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.bench_training import _measured_step
+from pipeline.bench.training import _measured_step
 from pipeline.cli import main
-from pipeline.plan import make_planner, parse_memory, settings
+from pipeline.commands.plan import make_planner, parse_memory, settings
 from pipeline.training.plan import Planner, Setting, fitting
 
 
@@ -108,7 +108,7 @@ def test_command_prints_what_fits(capsys: pytest.CaptureFixture[str], monkeypatc
         made[:] = made or [make_planner(*names, **options)]
         return made[0]
 
-    monkeypatch.setattr("pipeline.plan.make_planner", once)  # its traces are kept for the second call
+    monkeypatch.setattr("pipeline.commands.plan.make_planner", once)  # its traces are kept for the second call
     with pytest.raises(SystemExit) as done:
         main(["plan", "--gpu-memory", "1GiB", "--encoder", "tsm_r18", *SMALL, *CHEAP])
     assert done.value.code == 0

@@ -25,7 +25,27 @@ from pipeline.datasets.readers import reader_entry, reader_module
 from pipeline.video.decode import probe, scan
 
 
-def run(args: argparse.Namespace, root: Path, say: Callable[[str], None] = print) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--dataset", metavar="NAME", help="a file data/datasets/NAME.yaml (default: all of them)")
+    parser.add_argument(
+        "--annotations", type=Path, metavar="PATH", help="or: an annotation file or folder, with --format"
+    )
+    parser.add_argument(
+        "--format", metavar="NAME", help="own, activitynet, hacs, thumos14, charades, ava, kinetics, ..."
+    )
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="with --annotations: the folder with the videos")
+    parser.add_argument("--class-map", type=Path, metavar="FILE", help="with --annotations: the classes' names")
+    parser.add_argument("--split", type=int, default=1, metavar="N", help="ucf101, hmdb51: which of the three splits")
+    parser.add_argument("--decode", action="store_true", help="decode every video instead of only opening it")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check; see :func:`check`."""
+    return check(options, Path.cwd())
+
+
+def check(args: argparse.Namespace, root: Path, say: Callable[[str], None] = print) -> int:
     """Check and print one line per defect and a summary; returns 1 if any is an error, else 0.
 
     Raises:

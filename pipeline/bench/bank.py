@@ -34,6 +34,11 @@ def measure_banks(videos: int, seconds: int, mean_people: int, dim: int) -> dict
     return {**size, "precision": "float16", "stored_MiB": round(stored), "write": write, "read": read}
 
 
+def bank_ava() -> dict[str, Any]:
+    """Feature banks of AVA's size, written and read at random (asked: bounded memory, a window in under a millisecond)."""
+    return measure_banks(videos=300, seconds=900, mean_people=3, dim=2048)
+
+
 def write_banks(folder: Path, videos: int, seconds: int, mean_people: int, dim: int) -> dict[str, Any]:
     """One file per video: every second of 0 to twice ``mean_people`` people with random features."""
     rng = np.random.default_rng(0)
@@ -111,7 +116,7 @@ def read_banks(folder: Path, videos: int, seconds: int, mean_people: int, dim: i
 def _in_own_process(action: str, folder: str, **size: int) -> dict[str, Any]:
     """Run :func:`write_banks` or :func:`read_banks` in a fresh process, whose peak memory is then its own."""
     arguments = [action, folder, *map(str, size.values())]
-    done = subprocess.run([sys.executable, "-m", "pipeline.bench_bank", *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipeline.bench.bank", *arguments], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"bank-ava {action}: {done.stderr}")
     figures: dict[str, Any] = json.loads(done.stdout)

@@ -1,6 +1,7 @@
 """``python -m pipeline extract compressed VIDEO --out X.h5``: the coded stream of one file as HDF5. A door, like the cli."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> Mapping[str, Any]:
+def run(options: argparse.Namespace) -> int:
+    """Extract and print what was found as JSON; see :func:`extract_apart`."""
+    print(json.dumps(extract_apart(options)))
+    return 0
+
+
+def extract_apart(options: argparse.Namespace) -> Mapping[str, Any]:
     """Extract in a process of its own, so that a decoder that crashes on a damaged file does no more than fail.
 
     Raises:

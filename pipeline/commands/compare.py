@@ -1,5 +1,6 @@
 """``python -m pipeline compare RUN RUN``: what was different, and what it did, stage by stage, from the MLflow store."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,18 @@ from pipeline.run.announced import store_folder
 from pipeline.run.records import RunRecord, read_runs, recent_runs
 
 _BESIDE_THE_POINT = ("system/",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="two MLflow run ids, or their beginnings; none: list them"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare; see :func:`compare`."""
+    return compare(Path.cwd(), options.runs)
 
 
 def compare(root: Path, words: list[str]) -> int:

@@ -122,7 +122,7 @@ def _cpu(action: Callable[[], Any]) -> float:
 def _peak_mib(path: Path) -> float:
     """Peak memory of a process that reads everything."""
     program = (
-        "from pathlib import Path; from pipeline.bench_compressed import TASKS, read_all; "
+        "from pathlib import Path; from pipeline.bench.compressed import TASKS, read_all; "
         f"read_all(Path({str(path)!r}), TASKS['everything']); "
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )

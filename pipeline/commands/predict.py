@@ -4,6 +4,7 @@ It runs the stages' own functions (decode, encode, localise) on each file. Resul
 ActivityNet's submission format, and on one page per video; a file that cannot be read is named there with its cause.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pipeline.datasets.folder import video_ids
 from pipeline.datasets.schema import file_stem
 from pipeline.report.timeline import IndexEntry, index_page, timeline_page
 from pipeline.run.files import read_json, write_json, write_text
+from pipeline.run.process import wait_passively
 from pipeline.run.stage import Unit
 from pipeline.video.decode import VideoError, scan
 from pipeline.video.thumbnails import thumbnails
@@ -34,6 +36,26 @@ class Model:
     classes: tuple[str, ...]
     frames: frames.Frames
     snippets: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where predictions and pages are written"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="a folder data/checkpoints/heads/<encoder>; default: that of the last run's LoFi encoder",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict; see :func:`predict`."""
+    wait_passively()
+    return predict(Path.cwd(), options.videos, options.out, options.checkpoint)
 
 
 def predict(root: Path, videos: Sequence[Path], out: Path, checkpoint: Path | None) -> int:

@@ -1,5 +1,6 @@
 """``python -m pipeline ui``: the Prefect server, the served flow and the MLflow server on loopback, ended together."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -66,6 +67,17 @@ class Service:
         """Whether the address answers."""
         with urllib.request.urlopen(self.ready, timeout=5) as answer:
             return bool(answer.status == 200)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--prefect-port", type=int, default=4200, metavar="PORT", help="default 4200")
+    parser.add_argument("--mlflow-port", type=int, default=5000, metavar="PORT", help="default 5000")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve; see :func:`ui`."""
+    return ui(Path.cwd(), options.prefect_port, options.mlflow_port)
 
 
 def ui(root: Path, prefect_port: int, mlflow_port: int) -> int:

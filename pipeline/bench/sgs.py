@@ -1,6 +1,6 @@
 """Speed of X3D-S with SGS behind res2 against X3D-S alone (Fayyaz et al., table A.2: +51 % frames per second).
 
-``python -m pipeline bench sgs`` takes the defaults, ``python -m pipeline.bench_sgs`` their alternatives, also on a machine
+``python -m pipeline bench sgs`` takes the defaults, ``python -m pipeline.bench.sgs`` their alternatives, also on a machine
 that has torch and little else. The networks are untrained and a clip's active bins are given: B' decides the speed, not
 which frame is in which bin; the similarity network runs all the same. Plain network and packed forms alternate within one
 run, on the same clips and in the same precision; a ratio is the median over the rounds.
@@ -152,7 +152,7 @@ def _seconds(run: Callable[[], Tensor], target: torch.device) -> float:
 
 def main() -> None:
     """Measure what the command line says and write it as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.bench_sgs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bench.sgs", description=__doc__)
     parser.add_argument("--bins", default=",".join(map(str, PAPER_BINS)), help="active bins of the clips, in turn")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bench_decode import FRAMES, SHORT_SIDE, STRIDE, Figures, about, bench_clips
+from pipeline.bench.decode import FRAMES, SHORT_SIDE, STRIDE, Figures, about, bench_clips
 from pipeline.datasets.stored import KINDS, open_frames, write_frames
 from pipeline.video.decode import Frame, decode
 

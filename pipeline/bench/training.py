@@ -16,7 +16,7 @@ from models.encoders import build_encoder
 from models.encoders.snippets import snippet_features
 from models.heads import build_head
 from models.norm import train_mode
-from pipeline.plan import make_planner
+from pipeline.commands.plan import make_planner
 from pipeline.training.device import device, set_threads
 from pipeline.training.memory import measured_peak
 from pipeline.training.plan import Setting

@@ -21,6 +21,7 @@ from pipeline.datasets.simulated_spans import ACTIONS, simulated_video, simulati
 from pipeline.datasets.spans import OBJECT, PERSON, Instances, Sampling, instances_of
 from pipeline.run import kinds
 from pipeline.run.files import write_json
+from pipeline.run.process import wait_passively
 from stages import _long_form
 from stages._long_form import Schedule
 from stages._long_form_tasks import Benchmark, read_benchmark, score, without_looking
@@ -76,12 +77,34 @@ class Source:
     teacher_classes: int
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add = parser.add_argument
+    add(
+        "--annotations",
+        required=True,
+        metavar="PATH",
+        help="LVU in either published form, a dataset.json, or 'simulated'",
+    )
+    add("--features", required=True, metavar="DIR", help="a folder with bank/, tracks/ and shots/, or 'simulated'")
+    add("--task", action="append", metavar="NAME", help="may be given several times; default: all")
+    add("--model", default="object_transformer", metavar="NAME", help="of models.long_form; default: %(default)s")
+    add("--form", choices=("thesis", "released"), default="thesis", help="of tokens, heads and losses")
+    add("--pretrain", choices=("none", "mask", "compatibility", "both"), default="mask", help="default: %(default)s")
+    add("--teacher", type=Path, metavar="NPZ", help="weight [K, D] and bias [K] of the short-term model's classifier")
+    add("--objects", action="store_true", help="objects are tokens too, not people alone")
+    add("--scale", choices=("demo", "thesis"), default="demo", help="default: %(default)s")
+    add("--seeds", type=int, default=1, metavar="N", help="trainings of each task; 5 in the thesis")
+    add("--out", type=Path, default=Path("reports/lvu.json"), metavar="JSON", help="default: %(default)s")
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the command; see the module.
 
     Raises:
         ValueError: no annotations or features, or a teacher that does not fit.
     """
+    wait_passively()
     scale = SCALES[options.scale]
     lvu = _annotations(options.annotations).at_most(scale.videos)
     if wrong := sorted(set(options.task or ()) - set(lvu.classes)):
