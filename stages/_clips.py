@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.datasets.schema import Video
-from pipeline.datasets.snippets import FrameStore, snippet_indices
-from stages import _encoder
+from stages._snippets import Snippets, centers
 
 if TYPE_CHECKING:
     import torch
@@ -19,29 +18,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Snippets:
-    """L equally spaced snippets of a video.
+class ShapedSnippets:
+    """L equally spaced snippets of a video at one size.
 
     Attributes:
-        store: the frames.
-        spec: of the encoder.
+        source: of the snippets.
         length: L.
+        size: height and width in pixels.
         min_scale: smallest random window, relative to the largest.
     """
 
-    store: FrameStore
-    spec: _encoder.EncoderSpec
+    source: Snippets
     length: int
+    size: tuple[int, int]
     min_scale: float
 
     def of(self, video: Video, rng: np.random.Generator | None, part: slice = slice(None)) -> "Tensor":
-        """Those in ``part``, ``[N, 3, T, H, W]`` uint8; one window for all, drawn from ``rng`` (centred without)."""
-        pts, spec = self.store.pts(video.id), self.spec
-        indices = snippet_indices(pts, video.duration_s, self.length, spec.frames, spec.window_s)[part]
-        return _encoder.to_clips(self.store.pictures(video.id, indices), spec, rng, self.min_scale)
+        """Those in ``part``, ``[N, C, T, H, W]`` uint8; one window for all, drawn from ``rng`` (centred without)."""
+        places = centers(video.duration_s, self.length)[part]
+        return self.source.clips(video.id, places, rng, self.min_scale, size=self.size)
 
     def batch(self, videos: Sequence[Video], rng: np.random.Generator) -> "Tensor":
-        """Those of several videos, ``[B * L, 3, T, H, W]`` uint8."""
+        """Those of several videos, ``[B * L, C, T, H, W]`` uint8."""
         import torch
 
         return torch.cat([self.of(video, rng) for video in videos])

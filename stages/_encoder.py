@@ -8,15 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.run.files import read_json, write_bytes, write_json
 from pipeline.run.params import Section
-from pipeline.video.crop import crop_resize
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 WEIGHTS_FILE, SPEC_FILE = "encoder.safetensors", "encoder.json"
 
@@ -29,20 +27,34 @@ class EncoderSpec(Section):
         "slowfast_8x8_r18", "slowfast_8x8_r50", "slowfast_8x8_r50_nl", "slowfast_8x8_r101", "slowfast_8x8_r101_101",
         "slowfast_16x8_r50", "slowfast_16x8_r101", "slowfast_16x8_r101_nl", "slow_4x16_r50", "slow_8x8_r50",
         "i3d_r50", "i3d_r50_nl", "i3d_r50_thesis", "i3d_r50_thesis_nl", "i3d_inception", "r2plus1d_18",
-        "resnet3d_18", "resnet3d_50",
+        "resnet3d_18", "resnet3d_50", "coviar_resnet18", "coviar_resnet50",
     ]  # fmt: skip
     base_width: int = Field(64, ge=8, multiple_of=8, description="scales all channels; 64 is the paper's network")
     frames: int = Field(8, ge=1, description="frames per snippet")
     window_s: float = Field(gt=0, description="length of the window the frames are spread over, s")
     height: int = Field(224, ge=32, description="px")
     width: int = Field(224, ge=32, description="px")
+    residual: bool = Field(False, description="of coviar encoders: they see residuals too, beside I-frames and motion")
+    motion_px: float = Field(20.0, gt=0, description="of coviar encoders: full motion, px of a 256 px shorter side")
+
+    @property
+    def compressed(self) -> bool:
+        """Whether its snippets are of the coded stream, not of decoded frames."""
+        return self.name.startswith("coviar_")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "EncoderSpec":
+        if self.residual and not self.compressed:
+            raise ValueError(f"residual: true belongs to coviar encoders, not to {self.name}")
+        return self
 
 
 def build(spec: EncoderSpec) -> "nn.Module":
     """A fresh encoder; weights from torch's global generator."""
     from models.encoders import build_encoder
 
-    return build_encoder(spec.name, base_width=spec.base_width)
+    options = {"residual": spec.residual} if spec.compressed else {}
+    return build_encoder(spec.name, base_width=spec.base_width, **options)
 
 
 def feature_dim(encoder: "nn.Module") -> int:
@@ -96,19 +108,3 @@ def _loaded(folder: Path, _changed: int, threads: int) -> tuple["nn.Module", Enc
     set_deterministic(strict=False)
     encoder, spec = load(folder)
     return encoder.to(device()), spec
-
-
-def to_clips(
-    snippets: np.ndarray, spec: EncoderSpec, rng: np.random.Generator | None, min_scale: float = 1.0
-) -> "Tensor":
-    """Stored pictures ``[N, T, h, w, 3]`` to what encoders take, ``[N, 3, T, H, W]`` uint8.
-
-    ``rng`` None takes the centred window of each snippet, a generator one random window for all N of them (they are of
-    one video, whose camera does not jump from snippet to snippet).
-    """
-    import torch
-
-    count, frames = snippets.shape[:2]
-    flat = snippets.reshape(count * frames, *snippets.shape[2:])
-    cut = crop_resize(flat, spec.height, spec.width, rng, min_scale)
-    return torch.from_numpy(cut.reshape(count, frames, *cut.shape[1:])).permute(0, 4, 1, 2, 3)

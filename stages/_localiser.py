@@ -113,6 +113,7 @@ def save(
     classes: Sequence[str],
     snippets: int,
     frames: Section,
+    compressed: Mapping[str, Any],
 ) -> None:
     """Write a head: the localiser, the segment classifier, and what a reader needs to build both and to feed them.
 
@@ -124,6 +125,7 @@ def save(
         classes: class names by index.
         snippets: L at full fidelity.
         frames: the section that the frames were decoded by.
+        compressed: how streams were read, for encoders that see those: the values of that section but ``arrays``.
     """
     from models.weights import save_weights
 
@@ -138,6 +140,7 @@ def save(
             "classes": list(classes),
             "snippets": snippets,
             "frames": frames.model_dump(mode="json"),
+            "compressed": dict(compressed),
         },
     )
 

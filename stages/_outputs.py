@@ -12,6 +12,8 @@ ENCODERS = "data/checkpoints/encoders/{variant}"
 DETECTOR = "data/checkpoints/detector"
 HEADS = "data/checkpoints/heads/{variant}"
 PREDICTIONS = "data/predictions/{variant}"
+RECOGNISERS = "data/checkpoints/recognisers"
+RECOGNITION = "data/predictions/recognise"
 METRICS = "reports/metrics"
 
 DATASET_FILE = f"{VIDEOS}/dataset.json"

@@ -17,9 +17,9 @@ from stages import _detections, _detector, _encoder, _localiser
 def signature(folder: Path) -> Signature:
     """What :func:`_load_pyfunc`'s model takes and gives.
 
-    An encoder takes snippets, RGB uint8 [N, 3, T, H, W], and gives features [N, D]. A head takes the features of one
-    video [L, D] and gives detections; ends are fractions of the video. A detector takes pictures, RGB uint8 [N, H, W, 3],
-    and gives boxes in pixels.
+    An encoder takes snippets, uint8 [N, C, T, H, W] (RGB, for CoViAR also motion and residual), and gives features [N, D].
+    A head takes the features of one video [L, D] and gives detections; ends are fractions of the video. A detector takes
+    pictures, RGB uint8 [N, H, W, 3], and gives boxes in pixels.
     """
     if (folder / _localiser.HEAD_FILE).is_file():
         head = read_json(folder / _localiser.HEAD_FILE)
@@ -29,7 +29,7 @@ def signature(folder: Path) -> Signature:
         boxes = dict.fromkeys(("x1", "y1", "x2", "y2", "score"), "double")
         return Signature(Array("uint8", (-1, -1, -1, 3)), {"picture": "long", "class": "string", **boxes})
     encoder, spec = _encoder.load(folder)
-    clips = Array("uint8", (-1, 3, spec.frames, spec.height, spec.width))
+    clips = Array("uint8", (-1, int(encoder.in_channels), spec.frames, spec.height, spec.width))  # type: ignore[arg-type]
     return Signature(clips, Array("float32", (-1, _encoder.feature_dim(encoder))))
 
 

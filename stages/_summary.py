@@ -17,7 +17,19 @@ from stages import _outputs
 def stage_metrics(root: Path) -> list[dict[str, Any]]:
     """The metrics files of all stages in the graph's order, this one's left out."""
     order = [
-        *("ingest", "frames", "shots", "compressed", "detector", "detect", "track", "pretrain", "bank", "lofi"),
+        *(
+            "ingest",
+            "frames",
+            "shots",
+            "compressed",
+            "recognise",
+            "detector",
+            "detect",
+            "track",
+            "pretrain",
+            "bank",
+            "lofi",
+        ),
         *("features", "head", "evaluate"),
     ]
     found = [read_json(path) for path in sorted((root / _outputs.METRICS).glob("*.json"))]
@@ -103,6 +115,12 @@ def curves(root: Path) -> list[plots.Plot]:
     for title, y_label, key, files in (
         ("Detector", "loss", "total", {"detector": "detector/detector.json"}),
         ("Action classification pre-training", "loss", "total", {"acp": "pretrain/acp.json"}),
+        (
+            "Recognition by stream",
+            "loss",
+            "total",
+            {name: f"recognise/{name}.json" for name in ("i", "mv", "residual", "flow")},
+        ),
         (
             "LoFi end to end",
             "loss",

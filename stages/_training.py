@@ -11,8 +11,10 @@ from pipeline.run.stage import Context
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.optim import Optimizer
 
     from pipeline.training.loop import TrainResult
+    from pipeline.training.optim import LrSchedule
 
 
 class Optimisation(Section):
@@ -64,6 +66,8 @@ def fit(
     validate: "Callable[[nn.Module], Mapping[str, float]] | None" = None,
     metric: str = "",
     multipliers: Mapping[str, float] | None = None,
+    optimizer: "Optimizer | None" = None,
+    schedule: "LrSchedule | None" = None,
 ) -> "TrainResult":
     """Run one training of a stage: resumable in ``context.work``, shown in progress, logged; weights end as the best.
 
@@ -77,11 +81,13 @@ def fit(
         validate: see there.
         metric: see there.
         multipliers: learning-rate multiplier by parameter-name prefix.
+        optimizer: one that is made already, in place of that of ``options``.
+        schedule: likewise.
     """
     from pipeline.training.loop import train
     from pipeline.training.optim import lr_schedule, make_optimizer
 
-    optimizer = make_optimizer(
+    optimizer = optimizer or make_optimizer(
         model,
         options.optimizer,
         options.lr,
@@ -89,7 +95,7 @@ def fit(
         weight_decay=options.weight_decay,
         multipliers=multipliers,
     )
-    schedule = lr_schedule(
+    schedule = schedule or lr_schedule(
         options.schedule, options.steps, warmup=options.warmup, every=options.decay_every, gamma=options.gamma
     )
     context.progress.start(f"{name} steps", options.steps)

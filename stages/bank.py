@@ -17,7 +17,7 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage
-from stages import _encoder, _outputs
+from stages import _encoder, _outputs, _snippets
 
 STEP_S = 1.0
 """Seconds between the rows of a track."""
@@ -37,9 +37,10 @@ def units(context: Context) -> Sequence[Unit]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     encoder = context.root / _outputs.ENCODERS.format(variant="acp")
     files = (encoder / _encoder.WEIGHTS_FILE, encoder / _encoder.SPEC_FILE)
+    stored = context.root / _snippets.source(_encoder.load_spec(encoder))
     tracks = {video: context.root / _outputs.TRACKS / f"{video.file_stem}.h5" for video in dataset}
     return [
-        Unit(video.id, video.file_stem, (context.root / _outputs.FRAMES / path.name, path, *files))
+        Unit(video.id, video.file_stem, (stored / path.name, path, *files))
         for video, path in tracks.items()
         if path.is_file()
     ]
@@ -79,11 +80,10 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
     from models.detectors import FeatureMap
     from models.encoders.snippets import normalise_for
     from models.roi import roi_features
-    from pipeline.datasets.snippets import FrameStore, clip_indices
     from pipeline.training.device import device
     from pipeline.video.crop import crop_resize
 
-    frames, tracks, weights, _ = unit.inputs
+    stored, tracks, weights, _ = unit.inputs
     encoder, spec = _encoder.load_for_inference(weights.parent, params.threads)
     with kinds.TRACKS.open(tracks) as reader:
         attributes = reader.attributes
@@ -91,15 +91,14 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
     source = (attributes["height"], attributes["width"])
     # The whole picture, not the window that snippets are cut to: people stand at the edges too.
     height, width = (round(side * params.short_side / min(source)) for side in source)
-    store = FrameStore({"video": frames})
+    snippets = _snippets.Snippets(spec, {"video": stored})
     instants = np.unique(rows["t"])
-    indices = clip_indices(store.pts("video"), instants, spec.frames, spec.window_s) if len(instants) else instants
     features = [np.zeros((0, _encoder.feature_dim(encoder)), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(instants), params.chunk):
-            pictures = store.pictures("video", indices[start : start + params.chunk])
+            pictures = snippets.pictures("video", instants[start : start + params.chunk])
             flat = crop_resize(pictures.reshape(-1, *pictures.shape[2:]), height, width)
-            clips = torch.from_numpy(flat.reshape(*pictures.shape[:2], height, width, 3)).permute(0, 4, 1, 2, 3)
+            clips = torch.from_numpy(flat.reshape(*pictures.shape[:2], height, width, -1)).permute(0, 4, 1, 2, 3)
             maps = encoder(normalise_for(encoder, clips.to(device()))).mean(dim=2)
             scale = (maps.shape[2] / source[0], maps.shape[3] / source[1])
             boxes = [
@@ -131,7 +130,7 @@ def _entries(_params: Any, root: Path, _variant: str) -> Sequence[str]:
 STAGE = VideoStage(
     name="bank",
     section=Bank,
-    reads=(kinds.FRAMES, kinds.TRACKS),
+    reads=(kinds.FRAMES, kinds.COMPRESSED, kinds.TRACKS),
     writes=(kinds.BANK,),
     needs="gpu",
     code=_entries,

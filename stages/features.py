@@ -1,7 +1,7 @@
 """features@E: snippet features of every video by encoder E (LoFi, section 3: full fidelity, L snippets a video).
 
-In: frames, and the encoder E. Out: one ``features`` artifact per video: ``[L, feature_dim]``, each row with the cell
-of the video that it stands for, ``t_start`` and ``t_end`` in seconds.
+In: frames (or compressed streams, as the encoder wants), and the encoder E. Out: one ``features`` artifact per video:
+``[L, feature_dim]``, each row with the cell of the video that it stands for, ``t_start`` and ``t_end`` in seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage
-from stages import _encoder, _outputs
+from stages import _encoder, _outputs, _snippets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,44 +34,43 @@ def units(context: Context) -> Sequence[Unit]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
     files = (encoder / _encoder.WEIGHTS_FILE, encoder / _encoder.SPEC_FILE)
-    frames = {v: context.root / _outputs.FRAMES / f"{v.file_stem}.h5" for v in dataset if v.subset != "auxiliary"}
+    folder = context.root / _snippets.source(_encoder.load_spec(encoder))
+    stored = {v: folder / f"{v.file_stem}.h5" for v in dataset if v.subset != "auxiliary"}
     return [
-        Unit(video.id, video.file_stem, (path, *files), {"variant": context.variant})
-        for video, path in frames.items()
+        Unit(video.id, video.file_stem, (path, *files), {"variant": context.variant, "duration_s": video.duration_s})
+        for video, path in stored.items()
         if path.is_file()
     ]
 
 
 def extract(unit: Unit, params: Features, folder: Path) -> Mapping[str, Any]:
     """Encode the L snippets of one video."""
-    frames, weights, _ = unit.inputs
-    features, spec, duration_s = encode_video(frames, weights.parent, params)
+    stored, weights, _ = unit.inputs
+    duration_s = unit.spec["duration_s"]
+    features, spec = encode_video(stored, duration_s, weights.parent, params)
     write(folder / "unit.h5", features, spec, duration_s)
     return {}
 
 
 def encode_video(
-    frames: Path, encoder_folder: Path, params: Features
-) -> tuple["np.ndarray", _encoder.EncoderSpec, float]:
-    """Features ``[L, feature_dim]`` of a frames artifact, the encoder's spec, and the video's duration in seconds."""
+    stored: Path, duration_s: float, encoder_folder: Path, params: Features
+) -> tuple["np.ndarray", _encoder.EncoderSpec]:
+    """Features ``[L, feature_dim]`` of a video's frames or compressed artifact, and the encoder's spec."""
     import numpy as np
     import torch
 
     from models.encoders.snippets import snippet_features
-    from pipeline.datasets.snippets import FrameStore, snippet_indices
     from pipeline.training.device import device
 
     encoder, spec = _encoder.load_for_inference(encoder_folder, params.threads)
-    store = FrameStore({"video": frames})
-    duration_s = float(store.attributes("video")["duration_s"])
-    indices = snippet_indices(store.pts("video"), duration_s, params.snippets, spec.frames, spec.window_s)
+    source = _snippets.Snippets(spec, {"video": stored})
+    centers = _snippets.centers(duration_s, params.snippets)
     rows = []
     with torch.inference_mode():
         for start in range(0, params.snippets, params.chunk):
-            pictures = store.pictures("video", indices[start : start + params.chunk])
-            clips = _encoder.to_clips(pictures, spec, None).to(device())
+            clips = source.clips("video", centers[start : start + params.chunk]).to(device())
             rows.append(snippet_features(encoder, clips).float().cpu().numpy())
-    return np.concatenate(rows), spec, duration_s
+    return np.concatenate(rows), spec
 
 
 def write(path: Path, features: "np.ndarray", spec: _encoder.EncoderSpec, duration_s: float) -> None:
@@ -94,7 +93,7 @@ STAGE = VideoStage(
     name="features",
     section=Features,
     variants=_outputs.ENCODER_VARIANTS,
-    reads=(kinds.FRAMES,),
+    reads=(kinds.FRAMES, kinds.COMPRESSED),
     writes=(kinds.FEATURES,),
     needs="gpu",
     code=_entries,

@@ -139,10 +139,9 @@ def train_head(context: Context) -> Mapping[str, float]:
         validate=accuracy,
         metric="accuracy",
     )
-    snippets = context.shared["features.snippets"]
-    _localiser.save(
-        context.result / "head", localiser, classifier, spec, dataset.classes, snippets, context.shared["frames"]
-    )
+    snippets, frames = context.shared["features.snippets"], context.shared["frames"]
+    compressed = {name: context.shared[f"compressed.{name}"] for name in ("short_side", "b_frames")}
+    _localiser.save(context.result / "head", localiser, classifier, spec, dataset.classes, snippets, frames, compressed)
     # The encoder goes with its head, so that one folder is all that `predict` needs.
     for name in (_encoder.WEIGHTS_FILE, _encoder.SPEC_FILE):
         encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
@@ -158,7 +157,7 @@ STAGE = DatasetStage(
     section=Head,
     variants=_outputs.ENCODER_VARIANTS,
     reads=(kinds.FEATURES,),
-    reads_params=("features.snippets", "frames"),
+    reads_params=("features.snippets", "frames", "compressed.short_side", "compressed.b_frames"),
     needs="gpu",
     code=lambda params, _root, _variant: _localiser.entries(params.name),
     inputs=inputs,

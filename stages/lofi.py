@@ -1,9 +1,11 @@
 """lofi: LoFi-E2E, the encoder trained end to end with the localisation head at low fidelity (LoFi, section 3).
 
-In: frames, and the encoder after ACP. First the head is trained on the frozen encoder's features at the low L ("to avoid
-finetuning with an under-trained head"), then encoder and head together: T-LoFi, L / r_t snippets at full resolution; or
-with ``fidelity: full`` all L of them, which gradient replay makes possible in the memory of ``replay_chunk`` snippets.
-Out: the encoder (``lofi``) and the trainings' histories; the head of full fidelity is trained anew by ``head``.
+In: frames (or compressed streams, as the encoder wants), and the encoder after ACP. First the head is trained on the
+frozen encoder's features at the low fidelity ("to avoid finetuning with an under-trained head"), then encoder and head
+together, in S-, T-, ST- or C-LoFi's shapes; a cycle warms up and is validated in its first. Strategy ``full`` reduces
+nothing: gradient replay makes that possible in the memory of ``replay_chunk`` snippets, and with ``features.snippets`` at a
+low L it is the paper's Table 7. Out: the encoder (``lofi``) and the trainings' histories; the head of full fidelity is
+trained anew by ``head``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +19,19 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _clips, _detections, _encoder, _localiser, _outputs, _training
+from stages import _clips, _detections, _encoder, _localiser, _outputs, _snippets, _training
 
 
 class Lofi(Section):
     """Section ``lofi`` of params.yaml."""
 
-    fidelity: Literal["lofi", "full"] = Field("lofi", description="full: all L snippets at full resolution, no kind")
+    strategy: Literal["s", "t", "st", "cyclic_short", "cyclic_long", "full"] = Field(
+        "cyclic_long", description="what is reduced: space, time, both, each in turn; full: nothing"
+    )
+    reduction: float = Field(4.0, gt=1, description="of snippets x height x width; the paper's is 4")
+    c_s: int = Field(16, ge=1, description="of cyclic_short: steps of each configuration")
+    c_l: int = Field(1, ge=1, description="of cyclic_long: epochs of each configuration")
     replay_chunk: int = Field(0, ge=0, description="snippets encoded together by gradient replay; 0: all, directly")
-    kind: Literal["t"] = Field("t", description="T-LoFi (eq. 3); the other configurations come with their issue")
-    r_t: float = Field(4.0, gt=1, description="factor by which L is reduced")
     norm: Literal["frozen", "running"] = "frozen"
     encoder_lr: float = Field(1.0, gt=0, description="multiplier of the encoder's learning rate")
     min_scale: float = Field(0.8, gt=0, le=1, description="smallest random window, relative to the largest")
@@ -37,7 +42,8 @@ class Lofi(Section):
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
     encoder = context.root / _outputs.ENCODERS.format(variant="acp")
-    return [context.root / _outputs.DATASET_FILE, context.root / _outputs.FRAMES, encoder]
+    source = _snippets.source(_encoder.load_spec(encoder))
+    return [context.root / _outputs.DATASET_FILE, context.root / source, encoder]
 
 
 def lofi(context: Context) -> Mapping[str, float]:
@@ -48,27 +54,34 @@ def lofi(context: Context) -> Mapping[str, float]:
     from models.encoders.snippets import snippet_features
     from models.heads.standardise import StandardisedLocaliser
     from models.norm import freeze_statistics, train_mode
-    from pipeline.datasets.snippets import FrameStore
     from pipeline.training.device import device
-    from pipeline.training.grid import Grid, lofi_grid
+    from pipeline.training.grid import Grid, constant, lofi_schedule
     from pipeline.training.replay import Lazy, replayed
     from pipeline.training.sampler import batch_indices, step_rng
 
     params: Lofi = context.params
     post = _detections.Postprocess()  # for the choice of weights only
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    store = FrameStore.of_folder(context.root / _outputs.FRAMES, [v.id for v in dataset])
-    training = [v for v in dataset.subset("training") if v.id in store]
-    validation = [v for v in dataset.subset("validation") if v.id in store and v.segments]
+    acp = context.root / _outputs.ENCODERS.format(variant="acp")
+    source = _snippets.Snippets.of_root(context.root, _encoder.load_spec(acp), [v.id for v in dataset])
+    training = [v for v in dataset.subset("training") if v.id in source]
+    validation = [v for v in dataset.subset("validation") if v.id in source and v.segments]
     if not training or not validation:
         raise StageError("LoFi needs videos in the subsets 'training' and 'validation'")
 
     _training.prepare(params.head)
-    encoder, spec = _encoder.load(context.root / _outputs.ENCODERS.format(variant="acp"))
+    encoder, spec = _encoder.load(acp)
     encoder.to(device())
     full = Grid(params.end_to_end.batch, context.shared["features.snippets"], spec.height, spec.width)
-    low = full if params.fidelity == "full" else lofi_grid(params.kind, full, r_t=params.r_t)
-    snippets = _clips.Snippets(store, spec, low.T, params.min_scale)
+    schedule, grids = (
+        (constant(full), (full,))
+        if params.strategy == "full"
+        else lofi_schedule(params.strategy, full, params.reduction, -(-len(training) // full.B), params.c_s, params.c_l)
+    )
+    shapes = " -> ".join(f"{grid.T} x {grid.H} x {grid.W}" for grid in grids)
+    context.progress.say(f"snippets x height x width, batch {full.B}: {shapes}")
+    shaped = {grid: _clips.ShapedSnippets(source, grid.T, (grid.H, grid.W), params.min_scale) for grid in grids}
+    first = shaped[grids[0]]
 
     def encode(clips: Tensor | Lazy) -> Tensor:
         """``[N, ...]`` to ``[N, D]``."""
@@ -78,7 +91,7 @@ def lofi(context: Context) -> Mapping[str, float]:
 
     def encode_video(video: Video) -> Tensor:
         with torch.inference_mode():
-            return encode(snippets.of(video, None).to(device())).T.clone()
+            return encode(first.of(video, None).to(device())).T.clone()
 
     head = _localiser.build(_localiser.chosen(context.shared), _encoder.feature_dim(encoder)).to(device())
     frozen = {video.id: encode_video(video) for video in [*training, *validation]}
@@ -116,6 +129,7 @@ def lofi(context: Context) -> Mapping[str, float]:
     def clip_batch(step: int) -> tuple[Tensor | Lazy, list[Tensor]]:
         rng = step_rng(options.seed, step)
         videos = [training[i] for i in batch_indices(options.seed, step, options.batch, len(training), "wrap")]
+        snippets = shaped[schedule(step)]
         clips = snippets.lazy(videos, rng, device()) if params.replay_chunk else snippets.batch(videos, rng)
         return clips, [_detections.relative_segments(v) for v in videos]
 
@@ -130,7 +144,7 @@ def lofi(context: Context) -> Mapping[str, float]:
     def end_to_end_map(_model: nn.Module) -> dict[str, float]:
         kept = []
         for video in validation:
-            features = encode(snippets.of(video, None).to(device())).T
+            features = encode(first.of(video, None).to(device())).T
             kept += _detections.suppressed(head, head(features.unsqueeze(0)), post)
         return {"proposal_mAP": _detections.proposal_map(validation, kept)}
 
@@ -148,13 +162,13 @@ def lofi(context: Context) -> Mapping[str, float]:
     freeze_statistics(encoder)
     _encoder.save(context.result / "lofi", encoder, spec)
     best = max(row["proposal_mAP"] for row in result.history if "proposal_mAP" in row)
-    return {"proposal_mAP": best, "snippets": float(low.T), "best_step": float(result.best_step)}
+    return {"proposal_mAP": best, "snippets": float(grids[0].T), "best_step": float(result.best_step)}
 
 
 STAGE = DatasetStage(
     name="lofi",
     section=Lofi,
-    reads=(kinds.FRAMES,),
+    reads=(kinds.FRAMES, kinds.COMPRESSED),
     reads_params=("features.snippets", *_localiser.READS_PARAMS),
     needs="gpu",
     code=lambda _params, root, _variant: [

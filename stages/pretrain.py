@@ -1,9 +1,9 @@
 """pretrain: action classification pre-training (ACP) of the snippet encoder (LoFi, section 4.2).
 
-In: frames, and the segments of subset ``pretrain.subset``. A clip is one snippet within an action instance; its label is
-the instance's. Out: the encoder after ACP (``acp``), the same encoder before it (``untrained``), and the training's history.
-With a set of its own as ``auxiliary`` this is the paper's ACP; on the target's segments (``training``), which a data set
-without auxiliary videos falls back to, it is ACP+.
+In: frames (or compressed streams, as the encoder wants), and the segments of subset ``pretrain.subset``. A clip is one
+snippet within an action instance; its label is the instance's. Out: the encoder after ACP (``acp``), the same encoder
+before it (``untrained``), and the training's history. With a set of its own as ``auxiliary`` this is the paper's ACP; on
+the target's segments (``training``), which a data set without auxiliary videos falls back to, it is ACP+.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _encoder, _outputs, _training
+from stages import _encoder, _outputs, _snippets, _training
 
 
 class Pretrain(Section):
@@ -32,7 +32,7 @@ class Pretrain(Section):
 
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
-    return [context.root / _outputs.DATASET_FILE, context.root / _outputs.FRAMES]
+    return [context.root / _outputs.DATASET_FILE, context.root / _snippets.source(context.params.encoder)]
 
 
 def pretrain(context: Context) -> Mapping[str, float]:
@@ -45,18 +45,18 @@ def pretrain(context: Context) -> Mapping[str, float]:
     from models.encoders.snippets import snippet_features
     from models.heads import build_head
     from models.norm import train_mode
-    from pipeline.datasets.snippets import FrameStore, clip_indices, segment_clip_center
+    from pipeline.datasets.snippets import segment_clip_center
     from pipeline.training.device import device
     from pipeline.training.sampler import batch_indices, step_rng
 
     params: Pretrain = context.params
     spec, options = params.encoder, params.training
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    store = FrameStore.of_folder(context.root / _outputs.FRAMES, [v.id for v in dataset])
+    source = _snippets.Snippets.of_root(context.root, spec, [v.id for v in dataset])
     index = {label: i for i, label in enumerate(dataset.classes)}
 
     def clips_of(subset: str) -> list[tuple[str, Segment]]:
-        return [(v.id, s) for v in dataset.subset(subset) if v.id in store for s in v.segments]
+        return [(v.id, s) for v in dataset.subset(subset) if v.id in source for s in v.segments]
 
     items, held_out = clips_of(params.subset), clips_of("validation")
     if not items and params.subset == "auxiliary":
@@ -81,10 +81,8 @@ def pretrain(context: Context) -> Mapping[str, float]:
 
     def clip(item: tuple[str, Segment], rng: np.random.Generator | None) -> Tensor:
         id_, segment = item
-        pts = store.pts(id_)
-        center = segment_clip_center(segment, spec.window_s, rng)
-        pictures = store.pictures(id_, clip_indices(pts, center, spec.frames, spec.window_s))
-        return _encoder.to_clips(pictures[None], spec, rng, params.min_scale)[0]
+        center = np.array([segment_clip_center(segment, spec.window_s, rng)])
+        return source.clips(id_, center, rng, params.min_scale)[0]
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         rng = step_rng(options.seed, step)
@@ -116,7 +114,7 @@ def pretrain(context: Context) -> Mapping[str, float]:
 STAGE = DatasetStage(
     name="pretrain",
     section=Pretrain,
-    reads=(kinds.FRAMES,),
+    reads=(kinds.FRAMES, kinds.COMPRESSED),
     needs="gpu",
     code=lambda params, _root, _variant: [
         _encoder.table_entry(params.encoder),

@@ -1,8 +1,8 @@
 """report: one page that tells what the run gave, and the table that ``make repro`` prints.
 
 In: the predictions of all encoders, what was found in the test videos (shots, boxes, tracks, bank, coded stream), and
-every stage's metrics. Out: ``reports/index.html`` (self-contained), ``reports/tables/results.md``,
-``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each stage.
+every stage's metrics. Out: ``reports/index.html`` (self-contained), ``reports/tables/results.md`` and
+``recognition.json``, ``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each stage.
 """
 
 import os
@@ -20,7 +20,7 @@ from pipeline.run.files import write_bytes, write_json, write_text
 from pipeline.run.params import PARAMS_FILE, Section, flatten, read_params
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from stages import _outputs, _summary
+from stages import _outputs, _recognition, _summary
 
 if TYPE_CHECKING:
     from pipeline.report import blocks
@@ -107,6 +107,8 @@ def report(context: Context) -> Mapping[str, float]:
     table = score_table(scores, "markdown") + "\n\n" + difference_table(differences, "markdown")
     lines = [*(f"- {key}: {value}" for key, value in facts.items()), "", table, "", *(f"{note}\n" for note in notes)]
     write_text(out / "tables" / "results.md", "\n".join(lines) + "\n")
+    recognised = _recognition.rows(metrics)
+    write_json(out / "tables" / "recognition.json", {**facts, "legend": _recognition.LEGEND, "rows": recognised})
     write_json(out / "bench" / "repro.json", _summary.cost(facts, metrics, scores))
     print(f"\n{score_table(scores)}\n\n{difference_table(differences)}\n")
     for note in notes:
@@ -138,6 +140,7 @@ def _sections(
         _people.tracks(root, shown, measured["track"]),
         _people.bank(root, dataset),
         _sheets.stream(root, shown),
+        _recognition.section(root, metrics, shown),
         blocks.Section("training", "Training", "", [blocks.Plots(_summary.curves(root))]),
     ]
 

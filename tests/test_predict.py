@@ -18,11 +18,12 @@ from stages.frames import Frames
 CLASSES = ("run", "walk")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["tsm_resnet18", "coviar_resnet18"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head on an encoder of decoded frames, and on one of the coded stream."""
     folder = tmp_path_factory.mktemp("head")
     torch.manual_seed(0)
-    spec = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=0.5, height=32, width=48)
+    spec = _encoder.EncoderSpec(name=request.param, base_width=8, frames=4, window_s=0.5, height=32, width=48)
     encoder = _encoder.build(spec)
     _encoder.save(folder, encoder, spec)
     sizes = _localiser.GTADSpec(hidden=16, groups=4, inner_points=4, context_points=2, aligned=8, localisation=8)
@@ -30,7 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dim = _encoder.feature_dim(encoder)
     classifier = build_head("segment_classifier", feature_dim=dim, classes=len(CLASSES))
     frames = Frames(fps=8, short_side=32, jpeg_quality=90)
-    _localiser.save(folder, _localiser.build(localiser, dim), classifier, localiser, CLASSES, 10, frames)
+    built, reading = _localiser.build(localiser, dim), {"short_side": 32, "b_frames": True}
+    _localiser.save(folder, built, classifier, localiser, CLASSES, 10, frames, reading)
     return folder
 
 

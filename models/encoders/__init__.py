@@ -1,9 +1,10 @@
 """Snippet encoders: ``[B, C, T, H, W]`` pixels to ``[B, D, T', H', W']`` features.
 
 Contract, held by ``tests/models/encoders/test_contract.py`` for every entry of the table: the encoder is an
-``nn.Module`` whose ``forward`` takes normalised pixels (:func:`models.encoders.snippets.normalise_for`) of any T, H and W,
-whose result has ``feature_dim`` channels, and whose result for one snippet does not depend on the others of the batch
-(with frozen batch statistics). No entry stores the number of frames.
+``nn.Module`` whose ``forward`` takes ``in_channels`` channels of normalised pixels
+(:func:`models.encoders.snippets.normalise_for`) of any T, H and W, whose result has ``feature_dim`` channels, and whose
+result for one snippet does not depend on the others of the batch (with frozen batch statistics). No entry stores the
+number of frames.
 """
 
 from typing import Any
@@ -39,6 +40,8 @@ ENCODERS: dict[str, str] = {
     "r2plus1d_18": "models.encoders.r2plus1d:r2plus1d_18",
     "resnet3d_18": "models.encoders.resnet3d:resnet3d_18",
     "resnet3d_50": "models.encoders.resnet3d:resnet3d_50",
+    "coviar_resnet18": "models.encoders.coviar:coviar_resnet18",
+    "coviar_resnet50": "models.encoders.coviar:coviar_resnet50",
 }
 
 

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 # expect others has them as attributes ``pixel_mean`` and ``pixel_std``.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# What may follow the RGB of a picture: motion x and y, then residual RGB, both around 1/2 (CoViAR).
+_MORE_MEANS = (0.5, 0.5, 0.5, 0.5, 0.5)
+_MORE_STDS = (1.0, 1.0, *STD)
+_CHANNELS = (3, 5, 8)
 
 
 def normalise(
@@ -17,20 +21,21 @@ def normalise(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Tensor:
-    """Turn uint8 RGB into what the encoders take: (value / 255 - mean) / std.
+    """Turn uint8 pictures into what the encoders take: (value / 255 - mean) / std by channel.
 
     Args:
-        clips: ``[B, 3, T, H, W]`` uint8, in any memory format (kept).
+        clips: ``[B, C, T, H, W]`` uint8, in any memory format (kept). C is 3 (RGB), 5 (and motion) or 8 (and residual).
         dtype: of the result.
         mean: of the colours in 0..1; ``std`` likewise.
 
     Raises:
         ValueError: another shape or dtype.
     """
-    if clips.dtype != torch.uint8 or clips.dim() != 5 or clips.shape[1] != 3:
-        raise ValueError(f"expected uint8 frames [B, 3, T, H, W], got {clips.dtype} {list(clips.shape)}")
-    centre = torch.tensor(mean, device=clips.device).view(3, 1, 1, 1)
-    scale = torch.tensor(std, device=clips.device).view(3, 1, 1, 1)
+    if clips.dtype != torch.uint8 or clips.dim() != 5 or clips.shape[1] not in _CHANNELS:
+        raise ValueError(f"expected uint8 frames [B, 3, 5 or 8, T, H, W], got {clips.dtype} {list(clips.shape)}")
+    channels = clips.shape[1]
+    centre = torch.tensor((*mean, *_MORE_MEANS)[:channels], device=clips.device).view(-1, 1, 1, 1)
+    scale = torch.tensor((*std, *_MORE_STDS)[:channels], device=clips.device).view(-1, 1, 1, 1)
     return torch.addcmul(-centre / scale, clips.float(), 1 / (255 * scale)).to(dtype)
 
 
@@ -45,7 +50,7 @@ def snippet_features(encoder: nn.Module, clips: Tensor) -> Tensor:
 
     Args:
         encoder: an entry of :data:`models.encoders.ENCODERS`.
-        clips: ``[..., 3, T, H, W]`` uint8 RGB, usually ``[N, 3, T, H, W]`` or ``[B, L, 3, T, H, W]``.
+        clips: ``[..., C, T, H, W]`` uint8, usually ``[N, C, T, H, W]`` or ``[B, L, C, T, H, W]``.
 
     Returns:
         ``[..., feature_dim]`` float.

@@ -115,6 +115,8 @@ class TSMResNet(nn.Module):
         shift_div: a block shifts ``C // shift_div`` channels each way; 0 turns the shift off (a plain 2-D ResNet).
     """
 
+    in_channels = 3
+
     def __init__(
         self,
         block: type[BasicBlock] | type[Bottleneck],

@@ -25,6 +25,8 @@ BENCHMARKS = {
     "decode-memory": "pipeline.bench.decode:decode_memory",
     "decode-storage": "pipeline.bench.storage:storage",
     "loader-clips": "pipeline.bench.decode:loader",
+    "coviar": "pipeline.bench.coviar:recognition",
+    "coviar-localisation": "pipeline.bench.coviar:localisation",
     "bank-ava": "pipeline.bench.bank:bank_ava",
     "sgalign": "pipeline.bench.sgalign:sgalign",
     "replay": "pipeline.bench.training:replay",

@@ -20,7 +20,7 @@ from pipeline.run.process import wait_passively
 from pipeline.run.stage import Unit
 from pipeline.video.decode import VideoError, scan
 from pipeline.video.thumbnails import thumbnails
-from stages import _detections, _encoder, _localiser, _outputs, features, frames
+from stages import _detections, _encoder, _localiser, _outputs, compressed, features, frames
 
 THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
 TRAINED = _outputs.ENCODER_VARIANTS[:2]
@@ -36,6 +36,8 @@ class Model:
     classes: tuple[str, ...]
     frames: frames.Frames
     snippets: int
+    compressed: compressed.Compressed | None
+    """How streams are read for an encoder that sees those, not frames."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +137,12 @@ def load_model(folder: Path) -> Model:
     """Open a checkpoint folder."""
     localiser, classifier, classes = _localiser.load(folder)
     raw = read_json(folder / _localiser.HEAD_FILE)
-    return Model(folder, localiser, classifier, classes, frames.Frames.model_validate(raw["frames"]), raw["snippets"])
+    decoding = frames.Frames.model_validate(raw["frames"])
+    encoder, reading = _encoder.load_spec(folder), None
+    if encoder.compressed:
+        arrays = ("mv_accumulated", "i_frame", *(("residual_accumulated",) if encoder.residual else ()))
+        reading = compressed.Compressed.model_validate({**raw["compressed"], "arrays": arrays})
+    return Model(folder, localiser, classifier, classes, decoding, raw["snippets"], reading)
 
 
 def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float, list[tuple[float, bytes]]]:
@@ -149,9 +156,13 @@ def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float
     duration_s = scan(path).duration_s
     with tempfile.TemporaryDirectory() as temp:
         unit = Unit(path.stem, "unit", (path,), {"duration_s": duration_s})
-        frames.decode(unit, model.frames, Path(temp))
+        if model.compressed is None:
+            frames.decode(unit, model.frames, Path(temp))
+        else:
+            compressed.read(unit, model.compressed, Path(temp))
         artifact = Path(temp) / "unit.h5"
-        encoded, _, _ = features.encode_video(artifact, model.folder, features.Features(snippets=model.snippets))
+        options = features.Features(snippets=model.snippets)
+        encoded, _ = features.encode_video(artifact, duration_s, model.folder, options)
     import torch
 
     channels = torch.from_numpy(encoded).T.contiguous().to(device())

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 
 Pictures = NDArray[np.uint8]
 
+_MOST_CHANNELS = 4
+"""That OpenCV scales by areas at once."""
+
 
 def crop_resize(
     pictures: Pictures, height: int, width: int, rng: np.random.Generator | None = None, min_scale: float = 1.0
@@ -13,14 +16,14 @@ def crop_resize(
     """Cut one window of the wanted aspect from all pictures of a snippet and scale it to ``height`` x ``width``.
 
     Args:
-        pictures: ``[T, h, w, 3]``.
+        pictures: ``[T, h, w, C]``.
         height: of the result, px.
         width: of the result, px.
         rng: None takes the largest centred window (testing); a generator a random one (training), the same for all T.
         min_scale: smallest side of a random window relative to the largest possible one.
 
     Returns:
-        ``[T, height, width, 3]``.
+        ``[T, height, width, C]``.
     """
     h, w = pictures.shape[1:3]
     scale = min(h / height, w / width)
@@ -33,7 +36,13 @@ def crop_resize(
     window = pictures[:, top : top + window_h, left : left + window_w]
     if window.shape[1:3] == (height, width):
         return np.ascontiguousarray(window)
-    result = np.empty((len(pictures), height, width, 3), np.uint8)
+    result = np.empty((len(pictures), height, width, pictures.shape[3]), np.uint8)
     for index, picture in enumerate(window):
-        cv2.resize(picture, (width, height), dst=result[index], interpolation=cv2.INTER_AREA)
+        if picture.shape[2] <= _MOST_CHANNELS:
+            cv2.resize(picture, (width, height), dst=result[index], interpolation=cv2.INTER_AREA)
+            continue
+        for first in range(0, picture.shape[2], _MOST_CHANNELS):
+            part = np.ascontiguousarray(picture[..., first : first + _MOST_CHANNELS])
+            scaled = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+            result[index, ..., first : first + _MOST_CHANNELS] = scaled.reshape(height, width, -1)
     return result

@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.run import kinds
-from pipeline.run.files import write_json
+from pipeline.run.files import read_json, write_json
 from pipeline.run.params import PARAMS_FILE, check_params, read_params
 from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
@@ -26,6 +26,22 @@ MEASURED = {
     "shots": {"cut_F1": 0.5, "cut_F1_low": 0.25, "cut_F1_high": 0.75},
     "detect": {"AP50/person": 0.875, "AP50/ball": 0.625, "AP50_person": 0.875, "AP50_objects": 0.625},
     "track": {"IDF1": 0.9375, "IDF1_low": 0.8125, "IDF1_high": 1.0},
+    "recognise": {
+        "top1/I": 0.25,
+        "top1_low/I": 0.125,
+        "top1_high/I": 0.375,
+        "above_chance/I": 0.0,
+        "gmacs_per_picture/i": 1.5,
+        "top1/I+M": 0.75,
+        "top1_low/I+M": 0.625,
+        "top1_high/I+M": 0.875,
+        "above_chance/I+M": 1.0,
+        "gain/I+M": 0.5,
+        "gain_low/I+M": 0.375,
+        "gain_high/I+M": 0.625,
+        "chance_uniform": 0.5,
+        "chance_majority": 0.5,
+    },
 }
 
 
@@ -144,6 +160,8 @@ def test_everything_is_on_the_page(project: Path, read_page: Callable) -> None:
         "6.00 to 8.00 s: no true cut here",
         "missed cut at 4.00 s", "Boxes with a score of at least", "AP50, % 62.5 87.5", "testing 2 16 12 75.0 12 2",
         "Test videos. Rows by class: person 12, ball 0", "Motion vectors", "bad.mp4", "it is empty", "shots warns",
+        "I 25.0 12.5 … 37.5 no 1.5", "I+M 75.0 62.5 … 87.5 yes +50.0 (+37.5 … +62.5)", "chance, majority 50.0",
+        "What the streams see: clip 0",
     ):  # fmt: skip
         assert expected in text, expected
     assert "2.00 to 6.00 s: no" not in text  # that cut is right
@@ -154,6 +172,8 @@ def test_everything_is_on_the_page(project: Path, read_page: Callable) -> None:
     assert html.count('class="bar found') == html.count('class="bar truth"') == 4
     assert 'class="bar found wrong"' not in html  # lofi is the best and always right
     assert (project / "reports" / "bench" / "repro.json").is_file()
+    recognised = read_json(project / "reports" / "tables" / "recognition.json")["rows"]
+    assert [row["streams"] for row in recognised] == ["I", "I+M", "chance, uniform", "chance, majority"]
     assert len(html) < 3_000_000
 
 

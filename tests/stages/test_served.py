@@ -37,7 +37,7 @@ def test_a_head_though_its_encoder_lies_beside_it(tmp_path: Path) -> None:
     spec = _localiser.LocaliserSpec("gtad", sizes)
     localiser, classifier = _localiser.build(spec, 12), build_head("segment_classifier", feature_dim=12, classes=2)
     frames = Frames(fps=4, short_side=64, jpeg_quality=90)
-    _localiser.save(tmp_path, localiser, classifier, spec, CLASSES, 10, frames)
+    _localiser.save(tmp_path, localiser, classifier, spec, CLASSES, 10, frames, {})
     _encoder.save(tmp_path, _encoder.build(SPEC), SPEC)
     inputs, outputs = _served.signature(tmp_path)
     assert inputs == Array("float32", (-1, 12))

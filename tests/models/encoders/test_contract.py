@@ -47,20 +47,21 @@ def encoder(request: pytest.FixtureRequest) -> nn.Module:
 
 @pytest.mark.parametrize("shape", [(8, 32, 32), (1, 32, 48), (5, 33, 70)])
 def test_any_length_and_size(encoder: nn.Module, shape: tuple[int, int, int]) -> None:
-    features = encoder(torch.randn(2, 3, *shape))
+    features = encoder(torch.randn(2, encoder.in_channels, *shape))
     assert features.shape[:2] == (2, encoder.feature_dim)
     assert features.dim() == 5
     assert features.isfinite().all()
 
 
 def test_snippet_does_not_depend_on_its_batch(encoder: nn.Module) -> None:
-    clips = torch.randn(3, 3, 4, 32, 32)
+    clips = torch.randn(3, encoder.in_channels, 4, 32, 32)
     alone = torch.cat([encoder(clip.unsqueeze(0)) for clip in clips])
     torch.testing.assert_close(encoder(clips), alone, rtol=1e-4, atol=1e-4)
 
 
 def test_snippet_features_keep_leading_axes_and_average(encoder: nn.Module) -> None:
-    clips = torch.randint(0, 256, (2, 3, 3, 4, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    shape = (2, 3, encoder.in_channels, 4, 32, 32)
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     features = snippet_features(encoder, clips)
     assert features.shape == (2, 3, encoder.feature_dim)
     expected = encoder(normalise_for(encoder, clips[1])).mean(dim=(2, 3, 4))
@@ -70,19 +71,19 @@ def test_snippet_features_keep_leading_axes_and_average(encoder: nn.Module) -> N
 def test_gradient_reaches_every_parameter_and_frozen_statistics_stay(encoder: nn.Module) -> None:
     train_mode(encoder, "frozen")
     before = {name: value.clone() for name, value in encoder.named_buffers()}
-    encoder(torch.randn(2, 3, 4, 32, 32)).square().mean().backward()
+    encoder(torch.randn(2, encoder.in_channels, 4, 32, 32)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
     assert all(torch.equal(before[name], value) for name, value in encoder.named_buffers())
     train_mode(encoder, "running")
-    encoder(torch.randn(2, 3, 4, 32, 32))
-    mean = next(name for name in before if name.endswith("running_mean"))
-    assert not torch.equal(before[mean], encoder.get_buffer(mean))
+    encoder(torch.randn(2, encoder.in_channels, 4, 32, 32))
+    means = [name for name in before if name.endswith("running_mean")]
+    assert all(not torch.equal(before[name], encoder.get_buffer(name)) for name in means)
 
 
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_recogniser(encoder: nn.Module, per_frame: bool) -> None:
     model = recogniser(encoder, classes=5, per_frame=per_frame).eval()
-    clips = torch.randn(2, 3, 4, 32, 32)
+    clips = torch.randn(2, encoder.in_channels, 4, 32, 32)
     features, logits = encoder(clips), model(clips)
     assert logits.shape == ((2, 5, features.shape[2]) if per_frame else (2, 5))
     vectors = features.mean(dim=(3, 4)).transpose(1, 2) if per_frame else features.mean(dim=(2, 3, 4))

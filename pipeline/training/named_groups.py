@@ -1,0 +1,82 @@
+"""Adam with learning rates and weight decay by parameter name, and a schedule of milestones: how CoViAR is trained.
+
+Its released recipe (the thesis names only the factor 100): Adam with eps 1e-3, weight decay on everything
+but biases (norm scales do decay), learning rate x 1 for the new classifier, x 0.1 for the stem, which is new for motion and
+residuals, and x 0.01 for the pre-trained rest; divided by ten at given steps.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from pipeline.training.optim import LrSchedule
+
+REST = ""
+"""Key of the multiplier of all parameters that no other key names."""
+
+PRETRAINED: Mapping[str, float] = {"fc.": 1.0, "data_bn.": 0.1, "conv1.": 0.1, "bn1.": 0.1, REST: 0.01}
+"""CoViAR's multipliers for motion and residual networks that begin with ImageNet weights."""
+PRETRAINED_PICTURES: Mapping[str, float] = {"fc.": 1.0, REST: 0.01}
+"""The same for the I-frame network, whose stem is pre-trained too."""
+
+
+def adam_by_name(
+    model: nn.Module,
+    lr: float,
+    *,
+    multipliers: Mapping[str, float],
+    stem: str = "",
+    eps: float = 1e-3,
+    weight_decay: float = 1e-4,
+    undecayed: Sequence[str] = ("bias",),
+) -> torch.optim.Adam:
+    """Adam (L2 decay in the gradient) over the trainable parameters of ``model``.
+
+    Args:
+        model: parameters with ``requires_grad`` False are left out.
+        lr: base learning rate.
+        multipliers: beginning of a parameter's name, after ``stem`` is taken off it, to a factor on ``lr``; the longest
+            that fits counts, ``REST`` fits all.
+        stem: beginning of names that is not part of the rules, such as ``"backbone."``.
+        eps: of Adam.
+        weight_decay: of every parameter whose name holds none of ``undecayed``.
+        undecayed: parts of names.
+
+    Raises:
+        ValueError: a parameter that no multiplier fits, a multiplier that fits no parameter, or nothing to train.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    unused = set(multipliers)
+    for key, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        name = key.removeprefix(stem)
+        fitting = [begin for begin in multipliers if name.startswith(begin)]
+        if not fitting:
+            raise ValueError(f"no learning-rate multiplier of {sorted(multipliers)} fits the parameter {key!r}")
+        begin = max(fitting, key=len)
+        unused.discard(begin)
+        decay = 0.0 if any(part in name for part in undecayed) else weight_decay
+        groups.setdefault((multipliers[begin], decay), []).append(parameter)
+    if unused:
+        raise ValueError(f"learning-rate multipliers for {sorted(unused)} fit no trainable parameter of the model")
+    if not groups:
+        raise ValueError("the model has no trainable parameter")
+    # `initial_lr` is torch's own name for a group's base rate, which pipeline.training.optim.set_lr multiplies.
+    settings = [
+        {"params": parameters, "lr": lr * factor, "initial_lr": lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    return torch.optim.Adam(settings, lr=lr, eps=eps)
+
+
+def milestones(steps: Sequence[int], gamma: float = 0.1) -> LrSchedule:
+    """x ``gamma`` from each of ``steps`` on (CoViAR's ``lr-steps``, there in epochs).
+
+    Raises:
+        ValueError: ``steps`` does not rise.
+    """
+    if list(steps) != sorted(set(steps)):
+        raise ValueError(f"milestones are {list(steps)}; they must rise")
+    return lambda step: gamma ** sum(step >= begin for begin in steps)
