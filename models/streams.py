@@ -15,6 +15,7 @@ from torchvision.models import get_model, list_models
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from models.encoders.snippets import MEAN, STD
+from models.memory_format import image_format
 from models.weights import LoadedWeights, load_weights
 
 CHANNELS: Mapping[str, int] = {"i": 3, "mv": 2, "residual": 3, "flow": 2}
@@ -35,7 +36,6 @@ _STATISTICS = {
     "flow": (_HALF * 2, (1.0, 1.0)),
 }
 _TORCHVISION_WIDTH = 64
-_SAFE_WIDTH = 16
 
 
 def normalise(pictures: Tensor, stream: str) -> Tensor:
@@ -97,9 +97,7 @@ class StreamNetwork(nn.Module):
         if base_width < 8 or base_width % 8:
             raise ValueError(f"base_width is {base_width}, it must be a multiple of 8")
         self.channels = channels
-        # Channels-last is what convolutions are fastest in. With 8 channels, odd batches and two threads, torch 2.15's
-        # backward pass of such convolutions writes beyond its memory (glibc's malloc check finds it; not from 16 on).
-        self._format = torch.channels_last if base_width >= _SAFE_WIDTH else torch.contiguous_format
+        self._format = image_format(base_width)
         self.data_bn: nn.Module = nn.BatchNorm2d(channels) if data_norm else nn.Identity()
         self.backbone = _WideResNet(_shape_of(backbone), channels, base_width)
         self.feature_dim = feature_dim = _last_width(self.backbone)

@@ -76,7 +76,7 @@ def run_pipeline(
         dataset: A file of data/datasets.
         recipe: An overlay of recipes/ over params.yaml.
         target: The stage to stop at.
-        overrides: Parameters to change, each as section.key=value, such as lofi.r_t=2.
+        overrides: Parameters to change, each as section.key=value, such as lofi.reduction=2.
         workspace: own is a git worktree of the last commit; here is the checkout itself, whose params.yaml is changed.
         share: Take results from the DVC remote and push them there; for work on several machines.
         gpu_stages: Run the stages that gain from a GPU here, or through the queue of the GPU workers (implies share).

@@ -4,6 +4,7 @@ A folder ``data/checkpoints/encoders/<variant>`` holds ``encoder.safetensors`` a
 snippet is cut, so that no reader needs those numbers from params.yaml a second time.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,6 +36,7 @@ class EncoderSpec(Section):
     height: int = Field(224, ge=32, description="px")
     width: int = Field(224, ge=32, description="px")
     residual: bool = Field(False, description="of coviar encoders: they see residuals too, beside I-frames and motion")
+    copies: int = Field(1, ge=1, description="encoders side by side, each with weights of its own; pretrain sets it")
     motion_px: float = Field(20.0, gt=0, description="of coviar encoders: full motion, px of a 256 px shorter side")
 
     @property
@@ -54,7 +56,14 @@ def build(spec: EncoderSpec) -> "nn.Module":
     from models.encoders import build_encoder
 
     options = {"residual": spec.residual} if spec.compressed else {}
-    return build_encoder(spec.name, base_width=spec.base_width, **options)
+    return combined([build_encoder(spec.name, base_width=spec.base_width, **options) for _ in range(spec.copies)])
+
+
+def combined(encoders: "Sequence[nn.Module]") -> "nn.Module":
+    """One encoder of several: their features side by side; a single one stays what it is."""
+    from models.encoders.side_by_side import SideBySide
+
+    return SideBySide(encoders) if len(encoders) > 1 else encoders[0]
 
 
 def feature_dim(encoder: "nn.Module") -> int:

@@ -58,30 +58,40 @@ class Snippets:
         return np.concatenate(layers, axis=-1).reshape(*rows.shape, *layers[0].shape[1:3], -1)
 
     def clips(
-        self, id_: str, centers: np.ndarray, rng: np.random.Generator | None = None, min_scale: float = 1.0
+        self,
+        id_: str,
+        centers: np.ndarray,
+        rng: np.random.Generator | None = None,
+        min_scale: float = 1.0,
+        *,
+        speed: float = 1.0,
+        size: tuple[int, int] | None = None,
     ) -> "Tensor":
         """Snippets around ``centers`` [N] as encoders take them, ``[N, C, T, H, W]`` uint8.
 
         ``rng`` None takes the centred window of each snippet, a generator one random window for all N of them (they are of
-        one video, whose camera does not jump from snippet to snippet).
+        one video, whose camera does not jump from snippet to snippet). ``speed``: as many pictures of a window that is so
+        many times as long, which plays that much faster. ``size``: H and W in pixels in place of the encoder's own (LoFi's
+        lower resolutions).
         """
         import torch
 
-        rows = self._rows(id_, centers)
+        rows = self._rows(id_, centers, speed)
+        height, width = size or (self.spec.height, self.spec.width)
         cut = []
         for distinct, which in self._layers(id_, rows):
             # A copy, so that all layers are cut at the same window; overlapping snippets share pictures, cut once.
             drawing = copy.deepcopy(rng)
-            cut.append(crop_resize(distinct, self.spec.height, self.spec.width, drawing, min_scale)[which])
+            cut.append(crop_resize(distinct, height, width, drawing, min_scale)[which])
         if rng is not None and drawing is not None:
             rng.bit_generator.state = drawing.bit_generator.state
-        clips = np.concatenate(cut, axis=-1).reshape(*rows.shape, self.spec.height, self.spec.width, -1)
+        clips = np.concatenate(cut, axis=-1).reshape(*rows.shape, height, width, -1)
         return torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
 
-    def _rows(self, id_: str, centers: np.ndarray | float) -> np.ndarray:
+    def _rows(self, id_: str, centers: np.ndarray | float, speed: float = 1.0) -> np.ndarray:
         """Rows of the artifact at every instant of the snippets, int64 [..., T]."""
         pts = self._compressed.stream(id_).pts if self.spec.compressed else self._frames.pts(id_)
-        return clip_indices(pts, centers, self.spec.frames, self.spec.window_s)
+        return clip_indices(pts, centers, self.spec.frames, speed * self.spec.window_s)
 
     def _layers(self, id_: str, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Channels of the pictures at ``rows``, layer on layer: distinct pictures [M, h, w, C], and which is at each row."""

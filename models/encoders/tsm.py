@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.memory_format import image_format
+
 SHIFT_DIV = 8
 
 
@@ -157,8 +159,8 @@ class TSMResNet(nn.Module):
         if x.dim() != 5 or x.shape[1] != 3:
             raise ValueError(f"expected pixels [B, 3, T, H, W], got {list(x.shape)}")
         batch, frames = x.shape[0], x.shape[2]
-        # Channels-last is what convolutions are fastest in; no copy is made if the frames came as [T, H, W, C].
-        y = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        # No copy is made where channels come last and the frames came as [T, H, W, C].
+        y = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=image_format(self.conv1.out_channels))
         y = self.maxpool(F.relu(self.bn1(self.conv1(y)), inplace=True))
         for stage in range(1, 5):
             for block in self.get_submodule(f"layer{stage}").children():

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 SHORT = {"tsm_r18": "tsm_resnet18", "tsm_r50": "tsm_resnet50"}
 """Short names of encoders; any name of :data:`models.encoders.ENCODERS` is taken as well."""
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-KINDS = {"s": {"r_s": 2.0}, "t": {"r_t": 4.0}, "st": {"r_t": 2.0, "r_s": 2**0.5}}
-"""LoFi's configurations with the paper's factors (section 4.3)."""
+REDUCTION = 4.0
+"""Of snippets x height x width in LoFi, the paper's."""
+KINDS = ("s", "t", "st")
 
 
 def parse_memory(text: str) -> int:
@@ -93,13 +94,13 @@ def settings(
     length: int, size: int, kinds: Iterable[str], batches: Iterable[int], chunks: Iterable[int]
 ) -> list[tuple[str, "Setting"]]:
     """All combinations: the fidelity's name (``full`` or of :data:`KINDS`) and the setting, direct training first."""
-    from pipeline.training.grid import Grid, lofi_grid
+    from pipeline.training.grid import Grid, lofi_factors, lofi_grid
     from pipeline.training.plan import Setting
 
     full = Grid(1, length, size, size)
     found = []
     for kind in kinds:
-        grid = full if kind == "full" else lofi_grid(kind, full, **KINDS[kind])
+        grid = full if kind == "full" else lofi_grid(kind, full, **lofi_factors(kind, REDUCTION))
         for batch in batches:
             for chunk in (None, *chunks):
                 if chunk is None or chunk < batch * grid.T:

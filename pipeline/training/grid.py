@@ -70,6 +70,65 @@ def lofi_grid(kind: str, full: Grid, r_t: float = 1.0, r_s: float = 1.0) -> Grid
     return Grid(full.B, max(1, round(full.T / r_t)), max(1, round(full.H / r_s)), max(1, round(full.W / r_s)))
 
 
+def lofi_factors(kind: str, reduction: float) -> dict[str, float]:
+    """r_t and r_s of a configuration that costs ``1 / reduction`` of full fidelity.
+
+    At the paper's reduction of 4 they are r_s = 2 for "s", r_t = 4 for "t", and r_t = 2 with r_s = sqrt(2) for "st"
+    (section 4.3): "st" shares the reduction equally between time and space.
+
+    Raises:
+        ValueError: unknown kind, or a reduction that does not reduce.
+    """
+    if kind not in LOFI_KINDS:
+        raise ValueError(f"LoFi kind {kind!r} is unknown; allowed: {', '.join(LOFI_KINDS)}")
+    if reduction <= 1:
+        raise ValueError(f"reduction is {reduction}; it must be above 1")
+    in_time = {"s": 1.0, "t": float(reduction), "st": reduction**0.5}[kind]
+    return {"r_t": in_time, "r_s": (reduction / in_time) ** 0.5}
+
+
+def cycle(grids: Sequence[Grid], every: int) -> GridSchedule:
+    """Go through ``grids`` again and again, each for ``every`` steps: C-LoFi (section 3.2).
+
+    ``every`` is c_s for the short cycle; for the long one c_l epochs in steps, so that a shape changes only at the
+    beginning of an epoch.
+
+    Raises:
+        ValueError: no grid, or fewer than one step each.
+    """
+    if not grids or every < 1:
+        raise ValueError(f"a cycle needs at least one shape and one step for each; got {len(grids)} and {every}")
+    shapes = tuple(grids)
+    return lambda step: shapes[step // every % len(shapes)]
+
+
+LOFI_STRATEGIES = (*LOFI_KINDS, "cyclic_short", "cyclic_long")
+"""A single configuration, or all three in turn (IV, C-LoFi); the paper's choice is the long cycle."""
+
+
+def lofi_schedule(
+    strategy: str, full: Grid, reduction: float, epoch_steps: int, c_s: int = 16, c_l: int = 1
+) -> tuple[GridSchedule, tuple[Grid, ...]]:
+    """LoFi's schedule, and the shapes it goes through in their order.
+
+    Args:
+        strategy: one of :data:`LOFI_STRATEGIES`.
+        full: the shape at full fidelity.
+        reduction: see :func:`lofi_factors`.
+        epoch_steps: steps of an epoch, for the long cycle.
+        c_s: steps of each configuration in the short cycle (16 in the paper).
+        c_l: epochs of each in the long one (the paper gives no number).
+
+    Raises:
+        ValueError: as :func:`lofi_factors` and :func:`cycle`.
+    """
+    if strategy not in LOFI_STRATEGIES:
+        raise ValueError(f"LoFi strategy {strategy!r} is unknown; allowed: {', '.join(LOFI_STRATEGIES)}")
+    kinds = LOFI_KINDS if strategy.startswith("cyclic") else (strategy,)
+    grids = tuple(lofi_grid(kind, full, **lofi_factors(kind, reduction)) for kind in kinds)
+    return cycle(grids, c_l * epoch_steps if strategy == "cyclic_long" else c_s), grids
+
+
 def check_equal_budget(grids: Sequence[Grid], tolerance: float = 0.005) -> None:
     """Check that all ``grids`` cost the same memory per video, as LoFi's configurations must (section 3.2).
 

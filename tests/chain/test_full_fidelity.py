@@ -14,7 +14,7 @@ def test_full_fidelity_with_the_other_head(make_project: Callable[[str], Project
     project = make_project("full")
 
     def change(raw: dict) -> None:
-        raw["lofi"] |= {"fidelity": "full", "replay_chunk": 10}
+        raw["lofi"] |= {"strategy": "full", "replay_chunk": 10}
         raw["head"] |= {"name": "actionformer", "actionformer": {"hidden": 16, "heads": 2, "window": 5, "levels": 4}}
 
     project.params(change)

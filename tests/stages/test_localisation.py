@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.datasets.schema import Dataset, Segment, Video
-from pipeline.datasets.snippets import FrameStore, snippet_cells
+from pipeline.datasets.snippets import snippet_cells
 from pipeline.run import kinds
 from pipeline.run.params import read_params
 from pipeline.run.progress import StageProgress
 from pipeline.run.stage import Context, DatasetStage, find_stage
-from stages import _clips, _encoder, _localiser, _outputs
+from stages import _clips, _encoder, _localiser, _outputs, _snippets
 from stages.frames import Frames
 
 LENGTH, DURATION = 8, 8.0
@@ -95,7 +95,7 @@ def run(
 
 def lofi(root: Path, project: Path, folder: Path, localiser: str = "gtad", **changes: Any) -> tuple[Any, Any]:
     """Metrics of LoFi, and its encoder's weights."""
-    defaults = {"r_t": 2, "head": TRAINING, "end_to_end": TRAINING}
+    defaults = {"strategy": "t", "reduction": 2, "head": TRAINING, "end_to_end": TRAINING}
     metrics = run("lofi", root, project, folder, defaults | changes, localiser)
     return metrics, load_file(folder / "lofi" / _encoder.WEIGHTS_FILE)
 
@@ -114,8 +114,8 @@ def test_replay_changes_lofi_in_rounding_only(root: Path, project: Path, tmp_pat
 
 
 def test_full_fidelity_sees_all_snippets(root: Path, project: Path, tmp_path: Path) -> None:
-    metrics, direct = lofi(root, project, tmp_path / "direct", fidelity="full")
-    again, replayed = lofi(root, project, tmp_path / "replay", fidelity="full", replay_chunk=5)
+    metrics, direct = lofi(root, project, tmp_path / "direct", strategy="full")
+    again, replayed = lofi(root, project, tmp_path / "replay", strategy="full", replay_chunk=5)
     assert metrics["snippets"] == again["snippets"] == LENGTH
     history = [
         json.loads((tmp_path / name / "history" / "end_to_end.json").read_text()) for name in ("direct", "replay")
@@ -130,9 +130,9 @@ def test_full_fidelity_sees_all_snippets(root: Path, project: Path, tmp_path: Pa
 def test_snippets_one_by_one_are_those_of_the_batch(project: Path) -> None:
     """The same windows, whatever the parts they are asked for in."""
     dataset = Dataset.load(project / _outputs.DATASET_FILE)
-    store = FrameStore.of_folder(project / _outputs.FRAMES, [v.id for v in dataset])
     _, spec = _encoder.load(project / _outputs.ENCODERS.format(variant="acp"))
-    snippets = _clips.Snippets(store, spec, 5, 0.6)
+    source = _snippets.Snippets.of_root(project, spec, [v.id for v in dataset])
+    snippets = _clips.ShapedSnippets(source, 5, (spec.height, spec.width), 0.6)
     videos = dataset.subset("training")
     whole = snippets.batch(videos, np.random.default_rng(3))
     lazy = snippets.lazy(videos, np.random.default_rng(3), torch.device("cpu"))

@@ -1,21 +1,14 @@
 """detector, detect, track and bank, run for real on seven tiny videos: what they write agrees with the truth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from pipeline.datasets.schema import Dataset, Video
-from pipeline.datasets.world import world_plan, write_video
 from pipeline.run import kinds
-from pipeline.run.files import read_json
-from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import find_stage, section_models
-from stages import _boxes, _encoder, _outputs
+from stages import _boxes, _outputs
+from tests.stages.tiny_world import Project
 
 OVERRIDES = {
     "run": {"executor": "inline", "tracking": False},
@@ -30,58 +23,11 @@ OVERRIDES = {
     "track": {"begin_score": 0.5, "continue_score": 0.4},
     "bank": {"short_side": 64, "chunk": 4},
 }  # fmt: skip
-SPEC = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=1.0, height=48, width=64)
-
-
-class Project:
-    """A folder with links to the code, an ingested data set of a few videos, and shots as the truth has them."""
-
-    def __init__(self, folder: Path, root: Path, subsets: dict[str, int]) -> None:
-        self.root = folder
-        self.metrics: dict[str, dict[str, float]] = {}
-        for name in ("pipeline", "stages", "models"):
-            (folder / name).symlink_to(root / name)
-        raw = read_params(root / PARAMS_FILE)
-        for name, values in OVERRIDES.items():
-            raw[name] = raw[name] | values
-        self.sections: dict[str, Section] = check_params(raw, section_models(), PARAMS_FILE)
-        videos = folder / _outputs.VIDEOS
-        made: list[Video] = []
-        for plan in (p for p in world_plan("tiny", 0) if p.index < subsets.get(p.subset, 0)):
-            made.append(write_video(plan, videos / f"{plan.id}.mp4", videos / f"{plan.id}.truth.h5"))
-            starts = kinds.TRUTH.read(videos / f"{plan.id}.truth.h5")["shot_start"]
-            ends = np.append(starts[1:], made[-1].duration_s)
-            shots = {"t_start": starts, "t_end": ends, "score": np.zeros(len(starts))}
-            kinds.SHOTS.write(folder / _outputs.SHOTS / f"{plan.id}.h5", shots, {"detector": "truth"})
-        Dataset("tiny", (), tuple(made)).save(folder / _outputs.DATASET_FILE)
-        torch.manual_seed(0)
-        _encoder.save(folder / _outputs.ENCODERS.format(variant="acp"), _encoder.build(SPEC), SPEC)
-
-    def run(self, name: str) -> dict[str, float]:
-        """Run one stage in this process; its metrics."""
-        with StageProgress(name, self.root / "status.json") as progress:
-            run_stage(find_stage(name), "", self.sections, self.root, progress)
-        metrics: dict[str, float] = read_json(self.root / "reports" / "metrics" / f"{name}.json")["metrics"]
-        return metrics
-
-    def read(self, kind: str, out: str) -> dict[str, np.ndarray]:
-        """The artifact of the test video."""
-        return kinds.ALL[kind].read(self.root / out / "world-testing-0000.h5")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def torch_as_before() -> Iterator[None]:
-    """Stages set up their process: threads, deterministic algorithms, denormal numbers. Other tests share it here."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
-    made = Project(tmp_path_factory.mktemp("people"), root, {"training": 4, "validation": 1, "testing": 2})
+    made = Project(tmp_path_factory.mktemp("people"), root, {"training": 4, "validation": 1, "testing": 2}, OVERRIDES)
     made.metrics |= {name: made.run(name) for name in ("frames", "detector", "detect", "track", "bank")}
     return made
 
