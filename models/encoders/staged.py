@@ -32,6 +32,7 @@ class StagedEncoder(nn.Module):
         stage_channels: channels of each stage's features (a pair for an encoder of two pathways).
         temporal_strides: stages that thin out time, and by how much.
         feature_dim: channels of the encoder's result.
+        in_channels: of the pixels: RGB.
         classifier: what its family classifies with, a key of :data:`models.heads.HEADS`.
         pixel_mean: of RGB in 0..1, what the public weights were trained with; ``pixel_std`` likewise.
         after: the temporal modules by the stage they stand behind.
@@ -44,6 +45,7 @@ class StagedEncoder(nn.Module):
     pixel_std: tuple[float, float, float] = KINETICS_STD
     stage_channels: dict[str, Any]
     feature_dim: int
+    in_channels: int = 3
 
     def __init__(self) -> None:
         super().__init__()

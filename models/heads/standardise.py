@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.heads import Localiser
+from models.heads.localiser import Localiser
 from models.heads.proposals import Proposals
 
 

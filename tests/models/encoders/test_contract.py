@@ -22,7 +22,7 @@ def tiers(names: list[str]) -> list[object]:
     return [pytest.param(n, marks=pytest.mark.slow) if any(deep in n for deep in DEEP) else n for n in names]
 
 
-STAGED = [name for name in NETWORKS if not name.startswith("tsm")]
+STAGED = [name for name in NETWORKS if not name.startswith(("tsm", "coviar"))]
 RAGGED = [name for name in STAGED if name != "i3d_inception"]
 
 

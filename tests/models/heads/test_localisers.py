@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.heads import LOCALISERS, Localiser, build_head
+from models.heads import LOCALISERS, build_head
+from models.heads.localiser import Localiser
 from models.heads.standardise import StandardisedLocaliser
 
 SMALL = {
