@@ -80,6 +80,8 @@ def run(
         "features.snippets": LENGTH,
         "frames": Frames.model_validate(raw["frames"]),
         "head.name": localiser,
+        "compressed.short_side": 32,
+        "compressed.b_frames": False,
         **{f"head.{key}": _localiser.SPECS[key].model_validate(sizes) for key, sizes in SIZES.items()},
     }
     (folder / "work").mkdir(parents=True)
