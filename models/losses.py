@@ -1,14 +1,12 @@
 """Training losses of the heads."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from models.heads.gtad_output import GTADOutput
 from models.heads.targets import GTADTargets
-
-if TYPE_CHECKING:
-    from models.heads.gtad import GTADOutput
 
 EPSILON = 1e-6
 HIGH_IOU, MEDIUM_IOU, POSITIVE_IOU = 0.7, 0.3, 0.9
@@ -24,7 +22,7 @@ class GTADLoss(NamedTuple):
     classification: Tensor
 
 
-def gtad_loss(output: "GTADOutput", targets: GTADTargets, generator: torch.Generator) -> GTADLoss:
+def gtad_loss(output: GTADOutput, targets: GTADTargets, generator: torch.Generator) -> GTADLoss:
     """The loss of G-TAD's branch ``anet``; finite for any labels, also for none.
 
     Args:

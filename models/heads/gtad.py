@@ -6,7 +6,6 @@ network by these options. There are no normalisation layers.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,23 +13,11 @@ from torch import Tensor, nn
 
 from models.heads.anchors import anchor_cells
 from models.heads.compat import Compat
+from models.heads.gtad_output import GTADOutput
 from models.heads.proposals import Proposals, proposals
 from models.heads.sgalign import Form, SGAlign
 from models.heads.targets import GTADTargets, gtad_targets
 from models.losses import GTADLoss, gtad_loss
-
-
-class GTADOutput(NamedTuple):
-    """What G-TAD says about a batch of videos; probabilities in float32.
-
-    ``start`` and ``end`` ``[B, L]``: of an action's boundary at snippet t. ``maps`` ``[B, 2, D, L]``: at (d, s) for the
-    segment [s, s + d + 1] / L, channel 0 the predicted IoU (regression), channel 1 the probability of a high IoU
-    (classification); 0 where s + d >= L.
-    """
-
-    start: Tensor
-    end: Tensor
-    maps: Tensor
 
 
 def semantic_neighbours(features: Tensor, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """From G-TAD's output to scored segments, before non-maximum suppression."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,7 @@ from torch import Tensor
 
 from models.heads.anchors import valid_anchors
 from models.heads.compat import Compat, check_compat
-
-if TYPE_CHECKING:
-    from models.heads.gtad import GTADOutput
+from models.heads.gtad_output import GTADOutput
 
 
 class Proposals(NamedTuple):
@@ -33,7 +31,7 @@ def boundary_candidates(probability: Tensor, always: int, compat: Compat) -> Ten
     return peak
 
 
-def proposals(output: "GTADOutput", compat: Compat = "fixed") -> list[Proposals]:
+def proposals(output: GTADOutput, compat: Compat = "fixed") -> list[Proposals]:
     """Anchors between two boundary candidates, scored classification x regression, for each video of the batch.
 
     Anchor (d, s) is the segment [s, s + d + 1] / L. Proposals come in the order of the map (by duration, then start),

@@ -9,7 +9,6 @@ run, on the same clips and in the same precision; a ratio is the median over the
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from models.encoders.staged import StagedEncoder
 from models.heads.x3d import X3DHead
 from models.temporal.rows import encode_by_length
 from models.temporal.sgs import SGS, Packing
+from pipeline.bench.timing import device_seconds
 from pipeline.training.device import device, set_threads
 
 FRAMES, SIZE, CLASSES = 13, 160, 400
@@ -103,7 +103,7 @@ def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dic
         seconds = {name: [] for name in forms}  # type: dict[str, list[float]]
         for _ in range(rounds):
             for name, run in forms.items():
-                seconds[name].append(_seconds(run, target))
+                seconds[name].append(device_seconds(run, target.type))
     frames = batch * FRAMES
     reference = results["by_length"]
     rows = {
@@ -136,18 +136,6 @@ def sgs() -> dict[str, Any]:
         runs = [measure(PAPER_BINS, batch, 20, precision) for precision in PRECISIONS for batch in (32, 128)]
         found = {"clock": f"wall, {torch.cuda.get_device_name()}", "runs": runs}
     return {"variant": kind, "asked_times_plain": ASKED[kind], "torch": torch.__version__, **found}
-
-
-def _seconds(run: Callable[[], Tensor], target: torch.device) -> float:
-    if target.type == "cpu":
-        start = time.process_time()
-        run()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def main() -> None:

@@ -13,6 +13,19 @@ def cpu_seconds(action: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
+def device_seconds(action: Callable[[], Any], kind: str) -> float:
+    """Of one run on a device of this kind: CPU seconds on ``cpu``, the clock's on ``cuda``, waited for."""
+    if kind == "cpu":
+        return cpu_seconds(action)
+    import torch
+
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    action()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
 def median_seconds(action: Callable[[], Any], runs: int = 5) -> float:
     """Median of several runs, after one that is not counted."""
     action()

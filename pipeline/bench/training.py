@@ -4,7 +4,6 @@ They need torch and numpy only, so they run on a bare GPU machine: there at the 
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from models.encoders import build_encoder
 from models.encoders.snippets import snippet_features
 from models.heads import build_head
 from models.norm import train_mode
+from pipeline.bench.timing import device_seconds
 from pipeline.commands.plan import make_planner
 from pipeline.training.device import device, set_threads
 from pipeline.training.memory import measured_peak
@@ -178,7 +178,7 @@ def _against_direct(encoder: nn.Module, sizes: Sizes, where: torch.device, preci
         form()
     for _ in range(sizes.repeats):
         for name, form in forms.items():
-            seconds[name].append(_seconds(form, where))
+            seconds[name].append(device_seconds(form, where.type))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     pairs = [
         (a.grad.double(), b.grad.double())
@@ -195,18 +195,6 @@ def _against_direct(encoder: nn.Module, sizes: Sizes, where: torch.device, preci
         "direct_peak_MiB": round(measured_peak(forms["direct"], where) / 2**20, 1),
         "replay_peak_MiB": round(measured_peak(forms["replay"], where) / 2**20, 1),
     }
-
-
-def _seconds(action: Callable[[], None], where: torch.device) -> float:
-    if where.type == "cpu":
-        start = time.process_time()
-        action()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    action()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _measured_step(

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from models.costs import parameters
 from models.heads import build_head
-from models.heads.gtad import GTAD, GCNeXt, GTADOutput, gather_neighbours, semantic_neighbours
+from models.heads.gtad import GTAD, GCNeXt, gather_neighbours, semantic_neighbours
+from models.heads.gtad_output import GTADOutput
 from models.heads.proposals import boundary_candidates, proposals
 from models.heads.targets import gtad_targets
 from models.losses import balanced_cross_entropy, gtad_loss, regression_sample
