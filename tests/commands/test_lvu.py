@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import lvu
-from pipeline.cli import _lvu_arguments
+from pipeline.commands import lvu
 from pipeline.datasets.formats.lvu import TASKS, Row, read_tasks
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.datasets.simulated_spans import ACTIONS, simulated_video, simulation, write_simulated_annotations
@@ -36,7 +35,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
-    _lvu_arguments(parser)
+    lvu.add_arguments(parser)
     out = tmp_path / "lvu.json"
     assert lvu.run(parser.parse_args([*arguments, "--out", str(out)])) == 0
     figures: dict[str, Any] = json.loads(out.read_text())
