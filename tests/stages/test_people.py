@@ -82,7 +82,7 @@ def test_bank_has_a_row_per_second_of_each_track(project: Project) -> None:
 def test_a_set_without_boxes_learns_from_the_world_and_reports_no_ap(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = Project(tmp_path, root, {"testing": 1})
+    project = Project(tmp_path, root, {"testing": 1}, OVERRIDES)
     training = project.sections["detector"].training.model_copy(update={"steps": 2, "validate_every": 0})
     project.sections["detector"] = project.sections["detector"].model_copy(update={"training": training})
     project.run("frames")
