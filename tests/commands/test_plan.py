@@ -1,7 +1,6 @@
 """The planner's prediction against the allocator, and the command."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ from pipeline.cli import main
 from pipeline.commands.plan import make_planner, parse_memory, settings
 from pipeline.training.plan import Planner, Setting, fitting
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def check(name: str, width: int, head: str, precision: Any, chosen: list[Setting]) -> None:

@@ -1,13 +1,11 @@
 """The stage recognise, run for real on streams whose motion alone tells the class."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.run.files import read_json
@@ -57,14 +55,6 @@ def run(folder: Path, root: Path, **changes: Any) -> dict[str, float]:
         run_stage(find_stage("recognise"), "", sections, folder, progress)
     metrics: dict[str, float] = read_json(folder / _outputs.METRICS / "recognise.json")["metrics"]
     return metrics
-
-
-@pytest.fixture(scope="module", autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Peaks of memory: measured against known allocations, traced against measured, and flat in L for gradient replay."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,12 +16,7 @@ CPU = torch.device("cpu")
 MIB = 2**20
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def allocations() -> Tensor:

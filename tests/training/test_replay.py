@@ -2,7 +2,7 @@
 
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,8 @@ FRAMES, SIDE, DIM = 4, 32, 64
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seeded(one_thread: None) -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_model(norm: str = "frozen", dtype: torch.dtype = torch.float32, name: str = "tsm_resnet18") -> nn.ModuleDict:
