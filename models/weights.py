@@ -65,22 +65,25 @@ def load_weights(module: nn.Module, source: Path | bytes) -> LoadedWeights:
         tensors, metadata = _read_safetensors(data, name)
     else:
         file_format = "torchvision"
-        tensors = _read_torchvision(data, name)
+        tensors = read_state_dict(data, name)
         not_loaded = tuple(sorted(key for key in tensors if key.startswith("fc.")))
         tensors = {key: tensor for key, tensor in tensors.items() if key not in not_loaded}
         # Old files lack these counters, which nothing computes with at a fixed momentum.
         for key, tensor in module.state_dict().items():
             if key.endswith(".num_batches_tracked"):
                 tensors.setdefault(key, tensor)
-    problems = _mismatches(module.state_dict(), tensors)
-    if problems:
-        listing = "\n  ".join(problems)
-        raise WeightsError(f"{name} ({file_format}) does not fit {type(module).__name__}:\n  {listing}")
+    require_fit(module, tensors, f"{name} ({file_format})")
     module.load_state_dict(tensors)
     return LoadedWeights(file_format, metadata, not_loaded)
 
 
-def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+def require_fit(module: nn.Module, found: Mapping[str, Tensor], name: str) -> None:
+    """Refuse tensors that are not exactly the module's own by name and shape; ``name``: of their file.
+
+    Raises:
+        WeightsError: keys missing, unexpected or of another shape; the message lists every one.
+    """
+    expected: Mapping[str, Tensor] = module.state_dict()
     problems = [f"missing: {key} {list(expected[key].shape)}" for key in sorted(expected.keys() - found.keys())]
     problems += [f"unexpected: {key} {list(found[key].shape)}" for key in sorted(found.keys() - expected.keys())]
     problems += [
@@ -88,7 +91,26 @@ def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         for key in sorted(expected.keys() & found.keys())
         if expected[key].shape != found[key].shape
     ]
-    return problems
+    if problems:
+        listing = "\n  ".join(problems)
+        raise WeightsError(f"{name} does not fit {type(module).__name__}:\n  {listing}")
+
+
+def read_state_dict(data: bytes, name: str) -> dict[str, Tensor]:
+    """The tensors of a ``.pth`` file by name; nothing in it can execute. ``name``: of the file.
+
+    Raises:
+        WeightsError: unreadable, or it holds anything but tensors under names.
+    """
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(
+            f"{name} is not a state dict of plain tensors (.pth, read without executing anything): {error}"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{name} holds a {type(state).__name__} that is not a plain mapping of names to tensors")
+    return dict(state)
 
 
 def _read_safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -99,16 +121,3 @@ def _read_safetensors(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[s
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     entries = header.get("__metadata__", {})
     return tensors, json.loads(entries[METADATA_KEY]) if METADATA_KEY in entries else dict(entries)
-
-
-def _read_torchvision(data: bytes, name: str) -> dict[str, Tensor]:
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(
-            f"{name} is neither a safetensors file nor a state dict of plain tensors "
-            f"(.pth, read without executing anything): {error}"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{name} holds a {type(state).__name__} that is not a plain mapping of names to tensors")
-    return dict(state)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.detectors import Boxes, Detections, FeatureMap
 from models.detectors.sizes import search_by_size
-from models.weights import WeightsError
+from models.weights import WeightsError, require_fit
 
 BUILD = (
     "python -m pip install 'setuptools<81' && "
@@ -230,17 +230,8 @@ def load_detectron2(detector: Detectron2Detector, path: Path) -> None:
             found[key] = found[key].reshape(expected[key].shape)
         found.setdefault(key, expected.get(key))
     found = {key: value for key, value in found.items() if key in expected or key not in _FROM_CONFIG}
-    problems = [f"missing: {key}" for key in sorted(expected.keys() - found.keys() - set(_FROM_CONFIG))]
-    problems += [f"unexpected: {key}" for key in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"shape: {key} is {list(found[key].shape)} in the file, {list(expected[key].shape)} in the network"
-        for key in sorted(expected.keys() & found.keys())
-        if found[key].shape != expected[key].shape
-    ]
-    if problems:
-        listing = "\n  ".join(problems)
-        raise WeightsError(f"{path} does not fit {type(detector.network).__name__}:\n  {listing}")
-    detector.network.load_state_dict(found, strict=False)
+    require_fit(detector.network, found, str(path))
+    detector.network.load_state_dict(found)
 
 
 def _detectron2(module: str) -> ModuleType:

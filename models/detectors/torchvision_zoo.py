@@ -4,8 +4,6 @@ Weights are the user's: nothing is downloaded. :func:`load_torchvision` takes th
 of COCO (``coco=True``) or to fine-tune on one's own boxes, as the thesis does for AVA (section 7.2.1).
 """
 
-import io
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from models.detectors import Boxes, Detections, FeatureMap
 from models.detectors.sizes import search_by_size
-from models.weights import WeightsError
+from models.weights import read_state_dict, require_fit
 
 Norm = Literal["batch", "frozen"]
 
@@ -256,12 +254,7 @@ def load_torchvision(detector: TorchvisionDetector, source: Path | bytes) -> tup
     """
     name = "weights" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{name} is not a state dict of plain tensors: {error}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{name} holds a {type(state).__name__} that is not a plain mapping of names to tensors")
+    state = read_state_dict(data, name)
     expected = detector.network.state_dict()
     counters = ".num_batches_tracked"  # frozen norms have none; nothing computes with them at a fixed momentum
     found = {key: value for key, value in state.items() if key in expected or not key.endswith(counters)}
@@ -274,15 +267,6 @@ def load_torchvision(detector: TorchvisionDetector, source: Path | bytes) -> tup
     for key, value in expected.items():
         if key in other_classes or key.endswith(counters):
             merged.setdefault(key, value)
-    problems = [f"missing: {key}" for key in sorted(expected.keys() - merged.keys())]
-    problems += [f"unexpected: {key}" for key in sorted(merged.keys() - expected.keys())]
-    problems += [
-        f"shape: {key} is {list(merged[key].shape)} in the file, {list(expected[key].shape)} in the network"
-        for key in sorted(expected.keys() & merged.keys())
-        if merged[key].shape != expected[key].shape
-    ]
-    if problems:
-        listing = "\n  ".join(problems)
-        raise WeightsError(f"{name} does not fit {type(detector.network).__name__}:\n  {listing}")
+    require_fit(detector.network, merged, name)
     detector.network.load_state_dict(merged)
     return other_classes
