@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.datasets.augment import full_motion, motion_pictures, residual_pictures, resized
 from pipeline.datasets.compressed_store import CompressedStore
-from pipeline.datasets.schema import file_stem
+from pipeline.datasets.opened import stored_files
 from pipeline.datasets.segments import i_frames, predicted_frames
 from pipeline.datasets.snippets import FrameStore, clip_indices, snippet_cells
 from pipeline.video.crop import crop_resize
@@ -38,18 +38,16 @@ class Snippets:
 
     def __init__(self, spec: EncoderSpec, paths: Mapping[str, Path]) -> None:
         self.spec = spec
-        self._paths = paths
         self._frames = FrameStore({} if spec.compressed else paths)
         self._compressed = CompressedStore(paths if spec.compressed else {})
 
     @staticmethod
     def of_root(root: Path, spec: EncoderSpec, ids: Iterable[str]) -> "Snippets":
         """Those of the videos whose artifact exists; a video that failed has none."""
-        paths = {id_: root / source(spec) / f"{file_stem(id_)}.h5" for id_ in ids}
-        return Snippets(spec, {id_: path for id_, path in paths.items() if path.is_file()})
+        return Snippets(spec, stored_files(root / source(spec), ids))
 
     def __contains__(self, id_: str) -> bool:
-        return id_ in self._paths
+        return id_ in (self._compressed if self.spec.compressed else self._frames)
 
     def pictures(self, id_: str, centers: np.ndarray | float) -> np.ndarray:
         """Pictures of the snippets around ``centers`` (seconds, any shape [...]): uint8 [..., T, height, width, C]."""

@@ -59,9 +59,8 @@ class Sources(NamedTuple):
 
     def has(self, id_: str, stream: Stream) -> bool:
         """Whether a video can be read for a stream."""
-        if stream == "flow":
-            return self.flow is not None and id_ in self.flow.frames
-        return self.compressed is not None and id_ in self.compressed
+        source = self.flow if stream == "flow" else self.compressed
+        return source is not None and id_ in source
 
 
 class Sample(NamedTuple):

@@ -1,13 +1,15 @@
 """A bounded reader of ``compressed`` artifacts: rows of any of their arrays, and their I-frames as pictures."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.datasets.kept import Kept
-from pipeline.datasets.schema import file_stem
+from pipeline.datasets.opened import Store
+from pipeline.run.artifacts import Reader
 from pipeline.run.kinds import COMPRESSED, COMPRESSED_CHUNK
 from pipeline.video import jpeg
 
@@ -28,37 +30,23 @@ class Stream(NamedTuple):
         return self.reference_index >= 0
 
 
-class CompressedStore:
+class CompressedStore(Store[Reader]):
     """Reads rows of ``compressed`` artifacts by video id; keeps what it unpacked in memory up to a bound.
 
     Arrays are unpacked in whole chunks, so a video of any length costs no more than the chunks that are asked for; the
-    least recently used go first. Pickling carries the paths only. Not for several threads at once.
+    least recently used go first.
 
     Args:
         paths: artifact of each video id.
         capacity_bytes: bound on the unpacked chunks and pictures that are kept.
     """
 
+    holds = "coded stream"
+
     def __init__(self, paths: Mapping[str, Path], capacity_bytes: int = 2**29) -> None:
-        self._paths = dict(paths)
-        self._capacity = capacity_bytes
+        super().__init__(paths, capacity_bytes)
         self._streams: dict[str, Stream] = {}
         self._kept: Kept[tuple[str, str, int]] = Kept(capacity_bytes)
-
-    @staticmethod
-    def of_folder(folder: Path, ids: Iterable[str], capacity_bytes: int = 2**29) -> "CompressedStore":
-        """The artifacts ``<folder>/<file stem of the id>.h5`` that exist; a video that failed has none."""
-        paths = {id_: Path(folder) / f"{file_stem(id_)}.h5" for id_ in ids}
-        return CompressedStore({id_: path for id_, path in paths.items() if path.is_file()}, capacity_bytes)
-
-    def __contains__(self, id_: str) -> bool:
-        return id_ in self._paths
-
-    def __getstate__(self) -> tuple[dict[str, Path], int]:
-        return self._paths, self._capacity
-
-    def __setstate__(self, state: tuple[dict[str, Path], int]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
 
     def stream(self, id_: str) -> Stream:
         """Times, types and references of a video's frames.
@@ -68,10 +56,10 @@ class CompressedStore:
             ArtifactError: the artifact is missing or not readable.
         """
         if id_ not in self._streams:
-            with COMPRESSED.open(self._path(id_)) as reader:
-                arrays = {name: reader[name] for name in ("pts", "i_frame_index", "reference_index", "i_frame_row")}
-                size = {name: int(reader.attributes[name]) for name in ("width", "height")}
-                self._streams[id_] = Stream(**arrays, **size)  # type: ignore[arg-type]
+            reader = self._opened[id_]
+            arrays = {name: reader[name] for name in ("pts", "i_frame_index", "reference_index", "i_frame_row")}
+            size = {name: int(reader.attributes[name]) for name in ("width", "height")}
+            self._streams[id_] = Stream(**arrays, **size)  # type: ignore[arg-type]
         return self._streams[id_]
 
     def rows(self, id_: str, name: str, rows: np.ndarray) -> np.ndarray:
@@ -84,9 +72,8 @@ class CompressedStore:
         size = COMPRESSED_CHUNK
 
         def read(keys: Sequence[tuple[str, str, int]]) -> Iterator[np.ndarray]:
-            with COMPRESSED.open(self._path(id_)) as reader:
-                for _, _, chunk in keys:
-                    yield reader.rows(name, slice(chunk * size, (chunk + 1) * size))
+            for _, _, chunk in keys:
+                yield self._opened[id_].rows(name, slice(chunk * size, (chunk + 1) * size))
 
         chunks = self._kept.take(((id_, name, int(chunk)) for chunk in np.unique(rows // size)), read)
         flat = [chunks[id_, name, row // size][row % size] for row in rows.reshape(-1).tolist()]
@@ -103,20 +90,16 @@ class CompressedStore:
         have = self.stream(id_).i_frame_row
         if not np.isin(frames, have).all():
             wrong = sorted(set(frames.reshape(-1).tolist()) - set(have.tolist()))
-            raise ValueError(f"{self._path(id_)}: rows {wrong} are no I-frames")
+            raise ValueError(f"{self._paths[id_]}: rows {wrong} are no I-frames")
         numbers = np.searchsorted(have, frames)
 
         def decode(keys: Sequence[tuple[str, str, int]]) -> Iterator[np.ndarray]:
-            with COMPRESSED.open(self._path(id_)) as reader:
-                for _, name, number in keys:
-                    yield jpeg.decode(reader.rows(name, slice(number, number + 1))[0])
+            for _, name, number in keys:
+                yield jpeg.decode(self._opened[id_].rows(name, slice(number, number + 1))[0])
 
         pictures = self._kept.take(((id_, "i_frame", int(number)) for number in np.unique(numbers)), decode)
         flat = [pictures[id_, "i_frame", number] for number in numbers.reshape(-1).tolist()]
         return np.stack(flat).reshape(*frames.shape, *flat[0].shape)
 
-    def _path(self, id_: str) -> Path:
-        try:
-            return self._paths[id_]
-        except KeyError:
-            raise KeyError(f"no coded stream of video {id_!r}; there are {len(self._paths)} videos") from None
+    def _open(self, id_: str, path: Path) -> AbstractContextManager[Reader]:
+        return COMPRESSED.open(path)

@@ -4,7 +4,7 @@ OpenCV's wheels have Farnebäck's method and DIS; TV-L1, the thesis' flow, is in
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -47,7 +47,14 @@ class FlowStore:
     def __init__(self, frames: FrameStore, method: Method, capacity_bytes: int = 2**29) -> None:
         self.frames = frames
         self._method: Method = method
+        self._capacity = capacity_bytes
         self._kept: Kept[tuple[str, int]] = Kept(capacity_bytes)
+
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self.frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlowStore, (self.frames, self._method, self._capacity)
 
     def fields(self, id_: str, rows: np.ndarray) -> np.ndarray:
         """Flow from each row (int [...]) to the next one: float16 [..., h, w, 2]; the last row repeats the one before it.

@@ -7,19 +7,17 @@ overlap (short videos) or leave gaps (long ones); times outside the file read it
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.opened import Opened
-from pipeline.datasets.schema import Segment, file_stem
-from pipeline.datasets.stored import open_frames
-
-OPEN_FILES = 16
-"""Artifacts that a store keeps open."""
+from pipeline.datasets.opened import Store
+from pipeline.datasets.schema import Segment
+from pipeline.datasets.stored import StoredFrames, open_frames
 
 
 def frame_indices(pts: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -78,43 +76,24 @@ class _Loaded:
     have: np.ndarray
 
 
-class FrameStore:
+class FrameStore(Store[StoredFrames]):
     """Reads pictures of ``frames`` artifacts by video id and row; keeps decoded videos in memory up to a bound.
 
-    A video is opened when it is first asked for, and only the rows asked for are decoded, each once while the video is
-    kept. The least recently used video goes first; a video that is larger than the bound alone is decoded anew each time.
-    Pickling carries the paths only, so a worker process starts with an empty memory. Not for several threads at once.
+    Only the rows asked for are decoded, each once while the video is kept. The least recently used video goes first; a
+    video that is larger than the bound alone is decoded anew each time.
 
     Args:
         paths: artifact of each video id.
         capacity_bytes: bound on the decoded pictures that are kept.
     """
 
+    holds = "frames"
+
     def __init__(self, paths: Mapping[str, Path], capacity_bytes: int = 2**30) -> None:
-        self._paths = dict(paths)
+        super().__init__(paths, capacity_bytes)
         self._capacity = capacity_bytes
         self._pts: dict[str, np.ndarray] = {}
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
-        self._opened = Opened(lambda id_: open_frames(self._path(id_)), OPEN_FILES)
-
-    @staticmethod
-    def of_folder(folder: Path, ids: Iterable[str], capacity_bytes: int = 2**30) -> "FrameStore":
-        """The artifacts ``<folder>/<file stem of the id>.h5`` that exist; a video that failed has none."""
-        paths = {id_: Path(folder) / f"{file_stem(id_)}.h5" for id_ in ids}
-        return FrameStore({id_: path for id_, path in paths.items() if path.is_file()}, capacity_bytes)
-
-    def __contains__(self, id_: str) -> bool:
-        return id_ in self._paths
-
-    def __getstate__(self) -> tuple[dict[str, Path], int]:
-        return self._paths, self._capacity
-
-    def __setstate__(self, state: tuple[dict[str, Path], int]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
-
-    def close(self) -> None:
-        """Close the files; what was decoded stays."""
-        self._opened.close()
 
     def pts(self, id_: str) -> np.ndarray:
         """Times of a video's rows in seconds, float64 [N].
@@ -164,8 +143,5 @@ class FrameStore:
             _, oldest = self._loaded.popitem(last=False)
             held -= oldest.pictures.nbytes
 
-    def _path(self, id_: str) -> Path:
-        try:
-            return self._paths[id_]
-        except KeyError:
-            raise KeyError(f"no frames of video {id_!r}; there are {len(self._paths)} videos") from None
+    def _open(self, id_: str, path: Path) -> AbstractContextManager[StoredFrames]:
+        return open_frames(path)

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets.opened import Opened
+from pipeline.datasets.opened import OPEN_FILES, Store
 from pipeline.video.seek import Known, SeekableVideo
 
 
-class VideoStore:
+class VideoStore(Store[SeekableVideo]):
     """Reads pictures of videos by id and row; a row is a frame that the stage ``frames`` would have stored.
 
-    Files are opened when first asked for and their index is read then; all indexes are kept, and the files used last stay
-    open. Pickling carries the paths only. Not for several threads at once.
+    A file's index is read when it is opened, and kept.
 
     Args:
         paths: file of each video id.
@@ -26,26 +25,18 @@ class VideoStore:
         open_files: bound on the files that are open at a time.
     """
 
+    holds = "file"
+
     def __init__(
-        self, paths: Mapping[str, Path], fps: float | None = None, short_side: int | None = None, open_files: int = 16
+        self,
+        paths: Mapping[str, Path],
+        fps: float | None = None,
+        short_side: int | None = None,
+        open_files: int = OPEN_FILES,
     ) -> None:
-        self._arguments = dict(paths), fps, short_side, open_files
-        self._paths = self._arguments[0]
+        super().__init__(paths, fps, short_side, open_files, open_files=open_files)
+        self._fps, self._short_side = fps, short_side
         self._known: dict[str, Known] = {}
-        self._opened = Opened(self._open, open_files)
-
-    def __contains__(self, id_: str) -> bool:
-        return id_ in self._paths
-
-    def __getstate__(self) -> tuple[dict[str, Path], float | None, int | None, int]:
-        return self._arguments
-
-    def __setstate__(self, state: tuple[dict[str, Path], float | None, int | None, int]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
-
-    def close(self) -> None:
-        """Close all files."""
-        self._opened.close()
 
     def pts(self, id_: str) -> np.ndarray:
         """Times of a video's rows in seconds, float64 [N].
@@ -68,14 +59,7 @@ class VideoStore:
         pictures: np.ndarray = self._opened[id_].pictures(wanted)[places.reshape(np.shape(indices))]
         return pictures
 
-    def _open(self, id_: str) -> SeekableVideo:
-        _paths, fps, short_side, _open_files = self._arguments
-        video = SeekableVideo(self._path(id_), fps, short_side, self._known.get(id_))
+    def _open(self, id_: str, path: Path) -> SeekableVideo:
+        video = SeekableVideo(path, self._fps, self._short_side, self._known.get(id_))
         self._known[id_] = video.known
         return video
-
-    def _path(self, id_: str) -> Path:
-        try:
-            return self._paths[id_]
-        except KeyError:
-            raise KeyError(f"there is no video {id_!r}; there are {len(self._paths)} videos") from None

@@ -138,6 +138,10 @@ def test_flow_of_a_moving_texture(method: str, tmp_path: Path) -> None:
     middle = np.median(shown.pictures[:, 10:-10, 10:-10].reshape(4, -1, 4), axis=1)
     assert np.abs(middle - np.array([128 + 3 * 6.375, 128] * 2)).max() <= 3
     assert np.array_equal(shown.pictures[2], shown.pictures[3])
+    assert "v" in store and "w" not in store
+    data = pickle.dumps(store)
+    assert len(data) < 2000
+    assert np.array_equal(pickle.loads(data).fields("v", np.arange(3)), store.fields("v", np.arange(3)))
 
 
 def test_labels_of_frames() -> None:

@@ -110,7 +110,7 @@ def test_few_files_are_open_and_errors_are_named(tmp_path: Path) -> None:
     assert list(files._opened._held) == ["a", "b"]
     with pytest.raises(VideoError, match=r"bad\.mp4"):
         files.pts("bad")
-    with pytest.raises(KeyError, match="there is no video 'd'"):
+    with pytest.raises(KeyError, match="no file of video 'd'"):
         files.pts("d")
     assert "a" in files
     assert "d" not in files
