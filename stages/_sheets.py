@@ -13,9 +13,10 @@ from pipeline.datasets.snippets import frame_indices
 from pipeline.datasets.stored import open_frames
 from pipeline.evaluation.shot_boundaries import count_cuts, cuts_of
 from pipeline.report.blocks import Block, Measure, Measures, Section, Sheets, Text
-from pipeline.report.sheets import Picture, Row, Sheet, motion_colours
+from pipeline.report.sheets import Picture, Row, Sheet
 from pipeline.run import kinds
 from pipeline.video import jpeg
+from pipeline.video.compressed.draw import draw_motion
 from pipeline.video.crop import crop_resize
 from stages import _outputs
 
@@ -24,7 +25,7 @@ COLUMNS = 6
 """Pictures in a row."""
 _MOST_SHOTS = 24
 _FULL_PX = 8.0
-"""Motion that is shown brightest, unless the fastest block is slower."""
+"""Motion in px that is drawn fullest, unless the fastest block is slower."""
 
 
 def shown_videos(dataset: Dataset, count: int) -> list[Video]:
@@ -91,14 +92,14 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
             chosen = predicted[np.linspace(0, len(predicted) - 1, COLUMNS + 2).round().astype(int)[1:-1]]
             motion = [reader.rows("mv", slice(row, row + 1))[0].astype(np.float64) for row in chosen]
         fullest = min(max(float(np.hypot(one[..., 0], one[..., 1]).max()) for one in motion), _FULL_PX)
-        colours = [motion_colours(one, fullest) for one in motion]
+        colours = [draw_motion(one, fullest) for one in motion]
         size = (video.width, video.height)
         shown_row = [Picture(image, *size) for image in decoded_pictures(root, video, pts[chosen], missing)]
         motion_row = [
             Picture(jpeg.encode(one, 90), *size, f"{pts[row]:.2f} s") for one, row in zip(colours, chosen, strict=True)
         ]
         sheets.append(Sheet(video.id, [Row("shown", shown_row), Row("motion", motion_row)]))
-    text = "Motion vectors of the coded stream: the hue is the direction, the brightness the speed."
+    text = "Motion vectors of the coded stream: the hue is the direction, the saturation the amplitude."
     return picture_section("stream", "Compressed stream", text, [], sheets, missing, None)
 
 

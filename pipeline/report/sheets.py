@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from matplotlib.colors import hsv_to_rgb
-
 BOX_COLOURS = 8
 """Colours of boxes, by number; style.css has as many. Further numbers begin anew."""
 
@@ -64,16 +61,3 @@ class Sheet:
     def columns(self) -> int:
         """Pictures in the longest row."""
         return max((len(row.pictures) for row in self.rows), default=0)
-
-
-def motion_colours(vectors: np.ndarray, fullest: float | None = None) -> np.ndarray:
-    """Motion vectors [height, width, 2] (x, y in px) as uint8 RGB: hue is the direction, brightness the speed's root.
-
-    ``fullest``: the speed in px that is as bright as can be; default: the fastest here. Rest is black.
-    """
-    x, y = (vectors[..., axis].astype(np.float64) for axis in (0, 1))
-    speed = np.hypot(x, y)
-    top = max(float(speed.max(initial=0.0)) if fullest is None else fullest, 1e-6)
-    hue = np.arctan2(y, x) / (2 * np.pi) % 1.0
-    colours = hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.8), np.sqrt(np.clip(speed / top, 0, 1))], axis=-1))
-    return np.round(255 * colours).astype(np.uint8)
