@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from models.encoders.non_local import NonLocal
 from models.encoders.ragged import Layout, keep, strided
+from models.encoders.residual import ResidualBlock
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ResidualBlock):
     """Three convolutions with a shortcut.
 
     Args:
@@ -34,21 +35,14 @@ class Bottleneck(nn.Module):
         self.norm_b = nn.BatchNorm3d(inner)
         self.conv_c = nn.Conv3d(inner, out, 1, bias=False)
         self.norm_c = nn.BatchNorm3d(out)
-        self.shortcut_conv, self.shortcut_norm = None, None
-        if channels != out or stride != 1:
-            self.shortcut_conv = nn.Conv3d(channels, out, 1, (1, stride, stride), bias=False)
-            self.shortcut_norm = nn.BatchNorm3d(out)
+        self.add_shortcut(channels, out, stride)
 
     def forward(self, x: Tensor, layout: Layout | None, activate: bool = True) -> Tensor:
         """``[B, C, T, H, W]`` to the same with this block's channels and stride."""
         seen = keep(x, layout) if self.conv_a.kernel_size[0] > 1 else x
         out = F.relu(self.norm_a(self.conv_a(seen)), inplace=True)
         out = F.relu(self.norm_b(self.conv_b(out)), inplace=True)
-        out = self.norm_c(self.conv_c(out))
-        if self.shortcut_conv is not None and self.shortcut_norm is not None:
-            x = self.shortcut_norm(self.shortcut_conv(x))
-        out = out + x
-        return F.relu(out, inplace=True) if activate else out
+        return self.join(self.norm_c(self.conv_c(out)), x, activate)
 
 
 class ResStage(nn.Module):

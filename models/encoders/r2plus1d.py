@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.encoders.ragged import Layout, keep, strided
+from models.encoders.residual import Blocks, ResidualBlock
 from models.encoders.staged import STAGES, StagedEncoder, init_weights, scaled_width
 
 STEM_INNER = 45
@@ -30,44 +31,25 @@ class FactoredConv(nn.Module):
         return found
 
 
-class Block(nn.Module):
+class Block(ResidualBlock):
     """Two factored convolutions with a shortcut."""
 
     last_norm = "norm_b"
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride_t = stride
         inner = channels * out * 27 // (channels * 9 + 3 * out)
         self.conv_a = FactoredConv(channels, inner, out, stride)
         self.norm_a = nn.BatchNorm3d(out)
         self.conv_b = FactoredConv(out, inner, out, 1)
         self.norm_b = nn.BatchNorm3d(out)
-        self.shortcut_conv, self.shortcut_norm = None, None
-        if channels != out or stride != 1:
-            self.shortcut_conv = nn.Conv3d(channels, out, 1, stride, bias=False)
-            self.shortcut_norm = nn.BatchNorm3d(out)
+        self.add_shortcut(channels, out, stride)
 
     def forward(self, x: Tensor, layout: Layout | None, activate: bool = True) -> Tensor:
         """``[B, C, T, H, W]`` to the same with this block's channels and stride; ``layout`` is that of ``x``."""
         out = F.relu(self.norm_a(self.conv_a(x, layout)), inplace=True)
-        out = self.norm_b(self.conv_b(out, strided(layout, self.stride)))
-        if self.shortcut_conv is not None and self.shortcut_norm is not None:
-            x = self.shortcut_norm(self.shortcut_conv(x))
-        out = out + x
-        return F.relu(out, inplace=True) if activate else out
-
-
-class Stage(nn.ModuleList):
-    """The blocks of one stage."""
-
-    def forward(self, x: Tensor, layout: Layout | None, activate: bool = True) -> Tensor:
-        """``[B, C, T, H, W]`` to the same with this stage's channels and stride."""
-        last = len(self) - 1
-        for index, block in enumerate(self):
-            x = block(x, layout, activate or index < last)
-            layout = strided(layout, block.stride)  # type: ignore[arg-type]
-        return x
+        return self.join(self.norm_b(self.conv_b(out, strided(layout, self.stride_t))), x, activate)
 
 
 class Stem(nn.Module):
@@ -101,7 +83,7 @@ class R2Plus1D(StagedEncoder):
         for index, name in enumerate(STAGES[1:]):
             out, stride = scaled_width(64, base_width) * 2**index, 1 if name == "res2" else 2
             self.add_module(
-                name, Stage([Block(channels, out, stride), *(Block(out, out, 1) for _ in range(1, BLOCKS))])
+                name, Blocks([Block(channels, out, stride), *(Block(out, out, 1) for _ in range(1, BLOCKS))])
             )
             self.stage_channels[name] = channels = out
         self.temporal_strides = {"res3": 2, "res4": 2, "res5": 2}

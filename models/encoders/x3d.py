@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.encoders.ragged import Layout, keep, mean_per_clip, spread
+from models.encoders.residual import Blocks, ResidualBlock
 from models.encoders.staged import STAGES, StagedEncoder, init_weights, scaled_width
 
 BOTTLENECK = 2.25  # inner channels of a block over its outer ones
@@ -51,7 +52,7 @@ class SqueezeExcitation(nn.Module):
         return x * spread(weights.flatten(1), layout)
 
 
-class Block(nn.Module):
+class Block(ResidualBlock):
     """1x1x1, depthwise 3x3x3 (with the stride), squeeze-and-excitation in every second block, 1x1x1."""
 
     last_norm = "norm_c"
@@ -66,10 +67,7 @@ class Block(nn.Module):
         self.squeeze = SqueezeExcitation(inner) if squeeze else None
         self.conv_c = nn.Conv3d(inner, out, 1, bias=False)
         self.norm_c = nn.BatchNorm3d(out)
-        self.shortcut_conv, self.shortcut_norm = None, None
-        if channels != out or stride != 1:
-            self.shortcut_conv = nn.Conv3d(channels, out, 1, (1, stride, stride), bias=False)
-            self.shortcut_norm = nn.BatchNorm3d(out)
+        self.add_shortcut(channels, out, stride)
 
     def forward(self, x: Tensor, layout: Layout | None, activate: bool = True) -> Tensor:
         """``[B, C, T, H, W]`` to the same with this block's channels and stride."""
@@ -77,22 +75,7 @@ class Block(nn.Module):
         out = self.norm_b(self.conv_b(keep(out, layout)))
         if self.squeeze is not None:
             out = self.squeeze(out, layout)
-        out = self.norm_c(self.conv_c(F.silu(out, inplace=True)))
-        if self.shortcut_conv is not None and self.shortcut_norm is not None:
-            x = self.shortcut_norm(self.shortcut_conv(x))
-        out = out + x
-        return F.relu(out, inplace=True) if activate else out
-
-
-class Stage(nn.ModuleList):
-    """The blocks of one stage."""
-
-    def forward(self, x: Tensor, layout: Layout | None, activate: bool = True) -> Tensor:
-        """``[B, C, T, H, W]`` to the same with half the height and width."""
-        last = len(self) - 1
-        for index, block in enumerate(self):
-            x = block(x, layout, activate or index < last)
-        return x
+        return self.join(self.norm_c(self.conv_c(F.silu(out, inplace=True))), x, activate)
 
 
 class Stem(nn.Module):
@@ -141,7 +124,7 @@ class X3D(StagedEncoder):
         self.stem = Stem(widths[0])
         channels = widths[0]
         for name, blocks, width in zip(STAGES[1:], size.blocks, widths, strict=True):
-            stage = Stage()
+            stage = Blocks()
             for index in range(blocks):
                 stage.append(Block(channels, width, 2 if index == 0 else 1, squeeze=index % 2 == 0))
                 channels = width
