@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from pipeline.training.optim import LrSchedule
+from pipeline.training.optim import LrSchedule, parameter_groups
 
 REST = ""
 """Key of the multiplier of all parameters that no other key names."""
@@ -46,28 +46,15 @@ def adam_by_name(
     Raises:
         ValueError: a parameter that no multiplier fits, a multiplier that fits no parameter, or nothing to train.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    unused = set(multipliers)
-    for key, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        name = key.removeprefix(stem)
-        fitting = [begin for begin in multipliers if name.startswith(begin)]
-        if not fitting:
-            raise ValueError(f"no learning-rate multiplier of {sorted(multipliers)} fits the parameter {key!r}")
-        begin = max(fitting, key=len)
-        unused.discard(begin)
-        decay = 0.0 if any(part in name for part in undecayed) else weight_decay
-        groups.setdefault((multipliers[begin], decay), []).append(parameter)
-    if unused:
-        raise ValueError(f"learning-rate multipliers for {sorted(unused)} fit no trainable parameter of the model")
-    if not groups:
-        raise ValueError("the model has no trainable parameter")
-    # `initial_lr` is torch's own name for a group's base rate, which pipeline.training.optim.set_lr multiplies.
-    settings = [
-        {"params": parameters, "lr": lr * factor, "initial_lr": lr * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
+    settings = parameter_groups(
+        model,
+        lr,
+        weight_decay,
+        multipliers,
+        decays=lambda name, _: not any(part in name for part in undecayed),
+        default=None,
+        stem=stem,
+    )
     return torch.optim.Adam(settings, lr=lr, eps=eps)
 
 

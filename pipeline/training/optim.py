@@ -6,6 +6,7 @@ scheduler object whose state could be lost or stepped twice.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,26 +45,14 @@ def make_optimizer(
     Raises:
         ValueError: unknown name, nothing to train, or a prefix that matches no trainable parameter.
     """
-    multipliers = dict(multipliers or {})
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    unused = set(multipliers)
-    for key, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        prefixes = [prefix for prefix in multipliers if key.startswith(prefix)]
-        unused.difference_update(prefixes)
-        factor = multipliers[max(prefixes, key=len)] if prefixes else 1.0
-        decay = weight_decay if decay_norm_bias or parameter.ndim > 1 else 0.0
-        groups.setdefault((factor, decay), []).append(parameter)
-    if unused:
-        raise ValueError(f"learning-rate multipliers for {sorted(unused)} match no trainable parameter of the model")
-    if not groups:
-        raise ValueError("the model has no trainable parameter")
-    # `initial_lr` is torch's own name for a group's base rate; it travels in the optimiser's state.
-    settings = [
-        {"params": parameters, "lr": lr * factor, "initial_lr": lr * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
+    settings = parameter_groups(
+        model,
+        lr,
+        weight_decay,
+        multipliers or {},
+        decays=lambda _, parameter: decay_norm_bias or parameter.ndim > 1,
+        default=1.0,
+    )
     if name == "sgd":
         return torch.optim.SGD(settings, lr=lr, momentum=momentum)
     if name == "adam":
@@ -71,6 +60,53 @@ def make_optimizer(
     if name == "adamw":
         return torch.optim.AdamW(settings, lr=lr)
     raise ValueError(f"optimizer {name!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
+
+
+def parameter_groups(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    multipliers: Mapping[str, float],
+    *,
+    decays: Callable[[str, nn.Parameter], bool],
+    default: float | None,
+    stem: str = "",
+) -> list[dict[str, Any]]:
+    """Groups of the trainable parameters of ``model`` with equal learning rate and decay, as torch's optimisers take them.
+
+    Args:
+        model: parameters with ``requires_grad`` False are left out.
+        lr: base learning rate.
+        weight_decay: of the parameters that decay.
+        multipliers: beginning of a parameter's name to a factor on ``lr``; the longest that fits counts.
+        decays: whether a parameter (name, parameter) does.
+        default: factor where no beginning fits; None: that is an error.
+        stem: taken off the beginning of names first.
+
+    Raises:
+        ValueError: a parameter without a factor, a multiplier that fits none, or nothing to train.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    unused = set(multipliers)
+    for key, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        name = key.removeprefix(stem)
+        fitting = [begin for begin in multipliers if name.startswith(begin)]
+        unused.difference_update(fitting)
+        factor = multipliers[max(fitting, key=len)] if fitting else default
+        if factor is None:
+            raise ValueError(f"no learning-rate multiplier of {sorted(multipliers)} fits the parameter {key!r}")
+        groups.setdefault((factor, weight_decay if decays(name, parameter) else 0.0), []).append(parameter)
+    if unused:
+        raise ValueError(f"learning-rate multipliers for {sorted(unused)} match no trainable parameter of the model")
+    if not groups:
+        raise ValueError("the model has no trainable parameter")
+    # `initial_lr` is torch's own name for a group's base rate; it travels in the optimiser's state.
+    return [
+        {"params": parameters, "lr": lr * factor, "initial_lr": lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
 
 
 def lr_schedule(

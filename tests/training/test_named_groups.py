@@ -41,7 +41,7 @@ def test_every_parameter_has_the_released_rate_and_decay(stream: str, rules: dic
 
 def test_wrong_rules_are_named() -> None:
     model = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"'head.'.* fit no trainable"):
+    with pytest.raises(ValueError, match=r"'head.'.* match no trainable"):
         adam_by_name(model, 1.0, multipliers={"": 1.0, "head.": 2.0})
     with pytest.raises(ValueError, match="fits the parameter 'bias'"):
         adam_by_name(model, 1.0, multipliers={"weight": 1.0})
