@@ -1,7 +1,7 @@
 """Choosing a model by name from an explicit table of import strings (``"module:function"``)."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -24,3 +24,15 @@ def build(table: Mapping[str, str], kind: str, name: str, options: Mapping[str, 
     except TypeError as error:
         raise ValueError(f"{kind} {name!r}: {error}; its options: {', '.join(signature.parameters)}") from error
     return builder(**options)
+
+
+def builder(table: Mapping[str, str], kind: str) -> Callable[..., Any]:
+    """``builder(table, kind)(name, **options)`` builds an entry, with fresh weights from torch's global generator.
+
+    It raises as :func:`build`.
+    """
+
+    def build_named(name: str, **options: Any) -> Any:
+        return build(table, kind, name, options)
+
+    return build_named

@@ -5,7 +5,7 @@ any T and a :class:`~models.encoders.ragged.Layout` of their frames or None, and
 result in evaluation does not depend on its batch. Trained with :func:`models.heads.frame_labels.frame_label_loss`.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import nn
 
@@ -19,12 +19,5 @@ FRAME_NETWORKS: dict[str, str] = {
     "slowfast_det": "models.coarse_fine.builders:slowfast_det",
 }
 
-
-def build_frame_network(name: str, **options: Any) -> nn.Module:
-    """Build the network ``name`` of :data:`FRAME_NETWORKS`, with fresh weights drawn from torch's global generator.
-
-    Raises:
-        ValueError: unknown name or option; the message lists the allowed ones.
-    """
-    network: nn.Module = tables.build(FRAME_NETWORKS, "frame network", name, options)
-    return network
+build_frame_network: Callable[..., nn.Module] = tables.builder(FRAME_NETWORKS, "frame network")
+"""An entry of :data:`FRAME_NETWORKS` by name, with its options; see :func:`models.tables.builder`."""

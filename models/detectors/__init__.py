@@ -7,7 +7,7 @@ others of the batch (in evaluation mode).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -63,11 +63,5 @@ DETECTORS: dict[str, str] = {
     "ssdlite320_mobilenet_v3_large": "models.detectors.torchvision_zoo:ssdlite320_mobilenet_v3_large",
 }
 
-
-def build_detector(name: str, **options: Any) -> Any:
-    """Build the detector ``name`` of :data:`DETECTORS`, with fresh weights drawn from torch's global generator.
-
-    Raises:
-        ValueError: unknown name or option; the message lists the allowed ones.
-    """
-    return tables.build(DETECTORS, "detector", name, options)
+build_detector = tables.builder(DETECTORS, "detector")
+"""An entry of :data:`DETECTORS` by name, with its options; see :func:`models.tables.builder`."""

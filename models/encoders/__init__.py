@@ -7,7 +7,7 @@ result for one snippet does not depend on the others of the batch (with frozen b
 number of frames.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import nn
 
@@ -44,12 +44,5 @@ ENCODERS: dict[str, str] = {
     "coviar_resnet50": "models.encoders.coviar:coviar_resnet50",
 }
 
-
-def build_encoder(name: str, **options: Any) -> nn.Module:
-    """Build the encoder ``name`` of :data:`ENCODERS`, with fresh weights drawn from torch's global generator.
-
-    Raises:
-        ValueError: unknown name or option; the message lists the allowed ones.
-    """
-    encoder: nn.Module = tables.build(ENCODERS, "encoder", name, options)
-    return encoder
+build_encoder: Callable[..., nn.Module] = tables.builder(ENCODERS, "encoder")
+"""An entry of :data:`ENCODERS` by name, with its options; see :func:`models.tables.builder`."""

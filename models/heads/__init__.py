@@ -4,7 +4,7 @@ A *localiser* (G-TAD, ActionFormer) finds segments of whatever class; its contra
 by ``tests/models/heads/test_localisers.py`` for every entry of :data:`LOCALISERS`.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import nn
 
@@ -22,12 +22,5 @@ HEADS: dict[str, str] = {
 
 LOCALISERS = ("gtad", "actionformer")
 
-
-def build_head(name: str, **options: Any) -> nn.Module:
-    """Build the head ``name`` of :data:`HEADS`, with fresh weights drawn from torch's global generator.
-
-    Raises:
-        ValueError: unknown name or option; the message lists the allowed ones.
-    """
-    head: nn.Module = tables.build(HEADS, "head", name, options)
-    return head
+build_head: Callable[..., nn.Module] = tables.builder(HEADS, "head")
+"""An entry of :data:`HEADS` by name, with its options; see :func:`models.tables.builder`."""

@@ -5,7 +5,7 @@ Contract, the one of :meth:`models.encoders.staged.StagedEncoder.plug`: an ``nn.
 ``build_temporal(name, channels=C, ...)`` makes one. In evaluation a clip's result does not depend on its batch.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import nn
 
@@ -21,12 +21,5 @@ TEMPORAL: dict[str, str] = {
     "stride": "models.temporal.fixed_pool:stride",
 }
 
-
-def build_temporal(name: str, **options: Any) -> nn.Module:
-    """Build the temporal module ``name`` of :data:`TEMPORAL`, with fresh weights drawn from torch's global generator.
-
-    Raises:
-        ValueError: unknown name or option; the message lists the allowed ones.
-    """
-    module: nn.Module = tables.build(TEMPORAL, "temporal module", name, options)
-    return module
+build_temporal: Callable[..., nn.Module] = tables.builder(TEMPORAL, "temporal module")
+"""An entry of :data:`TEMPORAL` by name, with its options; see :func:`models.tables.builder`."""
