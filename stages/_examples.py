@@ -37,7 +37,7 @@ def of_set(root: Path, subset: str) -> Examples | None:
         if video.id not in store:
             continue
         pts = store.pts(video.id)
-        true = _boxes.read_true_boxes(root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
+        true = _boxes.read_true_boxes(_outputs.truth(root, video), pts)
         if true is None:
             continue
         stored = store.attributes(video.id)

@@ -19,7 +19,7 @@ from pipeline.report.sheets import BOX_COLOURS, Box, Picture, Row, Sheet
 from pipeline.run import kinds
 from pipeline.run.artifacts import Kind
 from stages import _boxes, _outputs
-from stages._sheets import COLUMNS, artifact, decoded_pictures, picture_section
+from stages._sheets import COLUMNS, decoded_pictures, picture_section
 
 _NO_BOXES = Text("The data set has no boxes of its own, so nothing here is scored or set beside a truth.", warning=True)
 
@@ -93,7 +93,7 @@ class _Bank(NamedTuple):
 
 def _read_banks(root: Path, videos: Sequence[Video]) -> list[_Bank]:
     found = []
-    for path in (artifact(root, _outputs.BANK, video) for video in videos):
+    for path in (_outputs.artifact(root, _outputs.BANK, video) for video in videos):
         if path.is_file():
             with kinds.BANK.open(path) as reader:
                 seconds = max(round(reader.attributes["duration_s"]), 1)
@@ -114,7 +114,7 @@ def _pair(
     pictures = decoded_pictures(root, video, found["pts"][rows], missing)
     if not pictures:
         return []
-    true = _boxes.read_true_boxes(artifact(root, _outputs.VIDEOS, video, ".truth.h5"), found["pts"])
+    true = _boxes.read_true_boxes(_outputs.truth(root, video), found["pts"])
     above, below, followed = [], [], dict[int, int]()
     for image, row in zip(pictures, rows, strict=True):
         mine = np.flatnonzero((found["picture"] == row) & (found["score"] >= least_score))
@@ -169,7 +169,7 @@ def _read_shown(
 ) -> Iterator[tuple[Video, dict[str, Any], list[str]]]:
     """Each video that has an artifact of boxes, its arrays and class names; the others are named in ``missing``."""
     for video in shown:
-        path = artifact(root, out, video)
+        path = _outputs.artifact(root, out, video)
         if path.is_file():
             with kind.open(path) as reader:
                 yield video, {name: reader[name] for name in kind.arrays}, reader.attributes["classes"].split(",")

@@ -17,7 +17,7 @@ from pipeline.run import kinds
 from pipeline.video import jpeg
 from pipeline.video.compressed.draw import draw_motion, draw_residual
 from stages import _outputs
-from stages._sheets import artifact, decoded_pictures
+from stages._sheets import decoded_pictures
 
 LEGEND = "I: I-frames, M: motion vectors, R: residuals, flow: optical flow; + adds the scores up."
 _STREAMS = {"I": "i", "M": "mv", "R": "residual", "flow": "flow"}
@@ -85,7 +85,7 @@ def _table(table: Sequence[Mapping[str, Any]]) -> Table:
 
 def figure(root: Path, video: Video, blocks: list[Block]) -> Sheet | None:
     """Frames after one I-frame, their motion and residuals, each against the frame before and the I-frame (figure 4.2)."""
-    path = artifact(root, _outputs.COMPRESSED, video)
+    path = _outputs.artifact(root, _outputs.COMPRESSED, video)
     if not path.is_file():
         return None
     with kinds.COMPRESSED.open(path) as reader:

@@ -39,12 +39,12 @@ def shots(root: Path, shown: Sequence[Video], measures: Sequence[Measure], toler
     """A picture from the middle of every shot, and of every cut that was missed."""
     sheets, missing = [], list[Block]()
     for video in shown:
-        path = artifact(root, _outputs.SHOTS, video)
+        path = _outputs.artifact(root, _outputs.SHOTS, video)
         if not path.is_file():
             missing.append(Text(f"{video.id} was not split into shots.", warning=True))
             continue
         found = kinds.SHOTS.read(path)
-        truth = artifact(root, _outputs.VIDEOS, video, ".truth.h5")
+        truth = _outputs.truth(root, video)
         starts = kinds.TRUTH.read(truth)["shot_start"] if truth.is_file() else np.zeros(0)
         true = cuts_of(starts) if len(starts) else None
         tiles = list[tuple[float, str, bool]]()
@@ -77,7 +77,7 @@ def stream(root: Path, shown: Sequence[Video]) -> Section:
     """Pictures above their motion vectors."""
     sheets, missing = [], list[Block]()
     for video in shown:
-        path = artifact(root, _outputs.COMPRESSED, video)
+        path = _outputs.artifact(root, _outputs.COMPRESSED, video)
         if not path.is_file():
             missing.append(Text(f"The coded stream of {video.id} was not read.", warning=True))
             continue
@@ -119,7 +119,7 @@ def decoded_pictures(
 
     None, and a word in ``missing``, where the video has no frames.
     """
-    path = artifact(root, _outputs.FRAMES, video)
+    path = _outputs.artifact(root, _outputs.FRAMES, video)
     if not path.is_file():
         missing.append(Text(f"No pictures of {video.id}: it could not be decoded.", warning=True))
         return []
@@ -130,8 +130,3 @@ def decoded_pictures(
         return stored
     width = round(own_width * height / own_height)
     return [jpeg.encode(crop_resize(jpeg.decode(one)[None], height, width)[0], _QUALITY) for one in stored]
-
-
-def artifact(root: Path, folder: str, video: Video, suffix: str = ".h5") -> Path:
-    """The file of a video in a stage's output folder, there or not."""
-    return root / folder / f"{video.file_stem}{suffix}"

@@ -38,12 +38,8 @@ def units(context: Context) -> Sequence[Unit]:
     encoder = context.root / _outputs.ENCODERS.format(variant="acp")
     files = (encoder / _encoder.WEIGHTS_FILE, encoder / _encoder.SPEC_FILE)
     stored = context.root / _snippets.source(_encoder.load_spec(encoder))
-    tracks = {video: context.root / _outputs.TRACKS / f"{video.file_stem}.h5" for video in dataset}
-    return [
-        Unit(video.id, video.file_stem, (stored / path.name, path, *files))
-        for video, path in tracks.items()
-        if path.is_file()
-    ]
+    tracks = _outputs.existing(context.root, _outputs.TRACKS, dataset)
+    return [Unit(video.id, video.file_stem, (stored / path.name, path, *files)) for video, path in tracks.items()]
 
 
 def rows_of(tracks: Mapping[str, np.ndarray], duration_s: float) -> dict[str, np.ndarray]:

@@ -37,11 +37,10 @@ def units(context: Context) -> Sequence[Unit]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     detector = context.root / _outputs.DETECTOR
     files = (detector / _detector.WEIGHTS_FILE, detector / _detector.SPEC_FILE)
-    frames = {v: context.root / _outputs.FRAMES / f"{v.file_stem}.h5" for v in dataset if v.subset != "auxiliary"}
+    frames = _outputs.existing(context.root, _outputs.FRAMES, (v for v in dataset if v.subset != "auxiliary"))
     return [
         Unit(video.id, video.file_stem, (path, *files), {"width": video.width, "height": video.height})
         for video, path in frames.items()
-        if path.is_file()
     ]
 
 
@@ -113,7 +112,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
         given = _nothing_found(video.duration_s, params.fps)
         if video.id in records:
             given = kinds.DETECTIONS.read(folder / f"{video.file_stem}.h5")
-        true = _boxes.read_true_boxes(context.root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", given["pts"])
+        true = _boxes.read_true_boxes(_outputs.truth(context.root, video), given["pts"])
         if true is None or not spec.own_boxes:
             continue
         index = np.array([spec.classes.index(name) for name in true.classes])

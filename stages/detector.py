@@ -33,9 +33,9 @@ def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     videos = [*dataset.subset("training"), *dataset.subset("validation")]
-    frames, truths = context.root / _outputs.FRAMES, context.root / _outputs.VIDEOS
-    files = [path for v in videos for path in (frames / f"{v.file_stem}.h5", truths / f"{v.file_stem}.truth.h5")]
-    return [context.root / _outputs.DATASET_FILE, *(path for path in files if path.is_file())]
+    frames = [_outputs.artifact(context.root, _outputs.FRAMES, video) for video in videos]
+    truths = [_outputs.truth(context.root, video) for video in videos]
+    return [context.root / _outputs.DATASET_FILE, *(path for path in (*frames, *truths) if path.is_file())]
 
 
 def train(context: Context) -> Mapping[str, float]:

@@ -46,7 +46,7 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
     params: Evaluate = context.params
     set_threads(params.threads)
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    folder = context.root / _outputs.FEATURES.format(variant=context.variant)
+    folder = _outputs.FEATURES.format(variant=context.variant)
     localiser, classifier, classes = _localiser.load(context.root / _outputs.HEADS.format(variant=context.variant))
     localiser.to(device()), classifier.to(device())
     testing = [v for v in dataset.subset("testing") if v.segments]
@@ -57,7 +57,7 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
     results, outside = {}, 0
     context.progress.start("videos", len(testing))
     for done, video in enumerate(testing, start=1):
-        path = folder / f"{video.file_stem}.h5"
+        path = _outputs.artifact(context.root, folder, video)
         rows = []
         if path.is_file():  # a video that failed before stays in the truth: its instances count as missed
             features = _detections.read_features(path).to(device())

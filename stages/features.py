@@ -34,12 +34,11 @@ def units(context: Context) -> Sequence[Unit]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
     files = (encoder / _encoder.WEIGHTS_FILE, encoder / _encoder.SPEC_FILE)
-    folder = context.root / _snippets.source(_encoder.load_spec(encoder))
-    stored = {v: folder / f"{v.file_stem}.h5" for v in dataset if v.subset != "auxiliary"}
+    source = _snippets.source(_encoder.load_spec(encoder))
+    stored = _outputs.existing(context.root, source, (v for v in dataset if v.subset != "auxiliary"))
     return [
         Unit(video.id, video.file_stem, (path, *files), {"variant": context.variant, "duration_s": video.duration_s})
         for video, path in stored.items()
-        if path.is_file()
     ]
 
 

@@ -51,11 +51,11 @@ def train_head(context: Context) -> Mapping[str, float]:
 
     params: Head = context.params
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    folder = context.root / _outputs.FEATURES.format(variant=context.variant)
+    folder = _outputs.FEATURES.format(variant=context.variant)
 
     def with_features(subset: str) -> dict[Video, Tensor]:
-        paths = {v: folder / f"{v.file_stem}.h5" for v in dataset.subset(subset)}
-        return {v: _detections.read_features(path) for v, path in paths.items() if path.is_file()}
+        stored = _outputs.existing(context.root, folder, dataset.subset(subset))
+        return {video: _detections.read_features(path) for video, path in stored.items()}
 
     training, validation = with_features("training"), with_features("validation")
     if not training or not validation:

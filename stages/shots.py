@@ -70,7 +70,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     counts = []
     for video in dataset.subset("testing"):
-        truth = context.root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5"
+        truth = _outputs.truth(context.root, video)
         if truth.is_file():
             true = cuts_of(kinds.TRUTH.read(truth)["shot_start"])
             found = (

@@ -43,11 +43,10 @@ class Track(Section):
 def units(context: Context) -> Sequence[Unit]:
     """One unit per searched video; its shots must be there."""
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    found = {video: context.root / _outputs.DETECTIONS / f"{video.file_stem}.h5" for video in dataset}
+    found = _outputs.existing(context.root, _outputs.DETECTIONS, dataset)
     return [
         Unit(video.id, video.file_stem, (path, context.root / _outputs.SHOTS / path.name))
         for video, path in found.items()
-        if path.is_file()
     ]
 
 
@@ -87,16 +86,14 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
         "boxes": float(sum(record["boxes"] for record in records.values())),
     }
     counts = []
-    for video in Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing"):
-        searched = context.root / _outputs.DETECTIONS / f"{video.file_stem}.h5"
-        if not searched.is_file():
-            continue
+    testing = Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing")
+    for video, searched in _outputs.existing(context.root, _outputs.DETECTIONS, testing).items():
         with kinds.DETECTIONS.open(searched) as reader:
             pts, classes = reader["pts"], reader.attributes["classes"]
         given: Mapping[str, np.ndarray] = (
             kinds.TRACKS.read(folder / f"{video.file_stem}.h5") if video.id in records else _NOTHING
         )
-        true = _boxes.read_true_boxes(context.root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
+        true = _boxes.read_true_boxes(_outputs.truth(context.root, video), pts)
         if true is None or true.classes != tuple(classes.split(",")):
             continue
         ours, theirs = true.label == 0, given["label"] == 0
