@@ -122,6 +122,15 @@ def _tagged_duration(metadata: dict[str, str]) -> float | None:
         return None
 
 
+def _indexed_as_key(container: InputContainer, stream: VideoStream, packet: "Packet[VideoStream]") -> bool:
+    """Whether an AVI's index calls a packet a key frame; whether it looks like one is found out from its content."""
+    if "avi" not in container.format.name.split(",") or packet.dts is None:
+        return False
+    place = stream.index_entries.search_timestamp(packet.dts, any_frame=True)
+    entry = stream.index_entries[place] if place >= 0 else None
+    return entry is not None and entry.timestamp == packet.dts and entry.is_keyframe
+
+
 class Clock:
     """Gives every decoded frame its time in seconds from the first one, strictly increasing.
 
@@ -178,8 +187,8 @@ class Damage:
     Counted are incomplete and refused packets and frames marked corrupt. A stream that begins in the middle of a picture
     group is a normal recording: what comes before its first key frame cannot be decoded and is left out.
 
-    FFmpeg takes almost any bits for a VP8 or VP9 picture and many for an HEVC one: damage inside their pictures that
-    leaves the container whole is not found.
+    FFmpeg takes almost any bits for a VP8 or VP9 picture, many for an HEVC one and some for an H.264 one: damage inside
+    their pictures that leaves the container whole is not, or not always, found.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -195,7 +204,7 @@ class Damage:
 
     def packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
         """The stream's packets from its first key frame on."""
-        started, doubt = False, 0
+        started, lost, doubt = False, False, 0
         try:
             for packet in container.demux(stream):
                 # Where MPEG-TS recordings were joined, a packet just before a key frame looks incomplete and is not.
@@ -204,9 +213,12 @@ class Damage:
                     doubt = JOIN_WITHIN
                 elif doubt == 1:
                     self._count("a packet is incomplete")
-                if started or packet.is_keyframe:
-                    started = True
+                started = started or packet.is_keyframe
+                lost = not started and (lost or _indexed_as_key(container, stream, packet))
+                if started:
                     yield packet
+                elif lost:
+                    self._count("its first key frame is damaged")
                 else:
                     self._promise = None  # the promised length counts what is left out
         except (av.FFmpegError, OSError) as error:

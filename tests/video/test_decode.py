@@ -69,9 +69,10 @@ def test_joined_recordings_continue_one_timeline(encode: Encode, tmp_path: Path)
     assert times[-1] == pytest.approx(79 / 25, abs=0.1)
 
 
-def test_a_recording_may_begin_between_key_frames(encode: Encode, tmp_path: Path) -> None:
-    whole = encode("open.mkv", count=40, picture=grey_picture, gop=12, options={"bf": "0"})
-    cut = cut_into(whole, tmp_path / "cut.mkv", skip=5)
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_a_recording_may_begin_between_key_frames(encode: Encode, tmp_path: Path, suffix: str) -> None:
+    whole = encode(f"open.{suffix}", count=40, picture=grey_picture, gop=12, options={"bf": "0"})
+    cut = cut_into(whole, tmp_path / f"cut.{suffix}", skip=5)
     frames = list(decode(cut))
     assert [index_of(frame.picture) for frame in frames] == list(range(12, 40))
     assert frames[0].pts_s == 0
