@@ -92,6 +92,10 @@ class Motion:
             self._between.append(Known(number, own, trace))
         return trace
 
+    def pass_over(self, number: int, coded: Coded) -> None:
+        """Take note of a B-frame whose motion nobody wants, but which others may be predicted from."""
+        self._between.append(Known(number, self._luma(coded), None))
+
     def begin(self) -> None:
         """From now on motion is since the last I-frame or P-frame that was given."""
         if self._next is not None:

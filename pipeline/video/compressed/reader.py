@@ -87,7 +87,7 @@ def read_compressed(
         short_side: shorter side of the arrays in px, None for the stored size (with square pixels). Motion is then
             sampled and keeps its values in px of the coded picture; pictures are scaled first and moved then.
         b_frames: without them only I- and P-frames are yielded and numbered (as CoViAR has them), at a fraction of the
-            cost where a stream is mostly B-frames. A block of H.264 is then not suspected to come from a B-frame.
+            cost where a stream is mostly B-frames.
 
     Raises:
         VideoError: as ``decode``; also a codec without vectors, or a picture size that changes. The message names the
@@ -100,13 +100,18 @@ def read_compressed(
     np.empty(_KEPT_BYTES, np.uint8)
     builder: _Builder | None = None
     waiting: list[tuple[int, Coded]] = []
-    for number, coded in enumerate(decode_with_vectors(Path(path), b_frames)):
+    number = 0
+    for coded in decode_with_vectors(Path(path), b_frames):
         builder = builder or _Builder(coded, wanted, short_side)
+        if coded.type == 3 and not b_frames:
+            builder.pass_over(number, coded)
+            continue
         if coded.type == 3:
             waiting.append((number, coded))
         else:
             yield from builder.group(waiting, (number, coded))
             waiting = []
+        number += 1
     if builder and waiting:
         yield from builder.group(waiting, None)
 
@@ -142,6 +147,11 @@ class _Builder:
         self.here = untraced(self.width, self.height)
         self.anchor: _Anchor | None = None
         self.i_frame = -1
+
+    def pass_over(self, number: int, coded: Coded) -> None:
+        """A B-frame before frame ``number``, which is not yielded itself."""
+        if self.wanted & _MOTION:
+            self.motion.pass_over(number, coded)
 
     def group(self, between: list[tuple[int, Coded]], closing: tuple[int, Coded] | None) -> Iterator[CompressedFrame]:
         """The B-frames ``between`` the last and the next I- or P-frame, and that one."""

@@ -44,7 +44,8 @@ class Coded(NamedTuple):
 def decode_with_vectors(path: Path, b_frames: bool = True) -> Iterator[Coded]:
     """Yield every shown frame in presentation order. One thread: with frame threads FFmpeg's vectors change in each run.
 
-    Without ``b_frames``, those and other frames that nothing is predicted from are skipped, mostly without being decoded.
+    Without ``b_frames``, those and other frames that nothing is predicted from are skipped, mostly without being decoded;
+    the B-frames of H.264 that are left are those that P-frames' vectors may point to.
 
     Raises:
         VideoError: as :func:`pipeline.video.decode.decode`; also a codec without vectors, or a picture size that changes.
@@ -76,7 +77,7 @@ def decode_with_vectors(path: Path, b_frames: bool = True) -> Iterator[Coded]:
                 told: Any = frame.opaque or (0, decoded, True)
                 packet_bytes, place, is_reference = told
                 kind = 1 if frame.pict_type in _INTRA else 3 if frame.pict_type in _BIDIRECTIONAL else 2
-                if kind == 3 and not b_frames:  # one that others are predicted from
+                if kind == 3 and not b_frames and not (h264 and is_reference):
                     continue
                 yield Coded(
                     t, frame, display, kind, packet_bytes, place, is_reference,
