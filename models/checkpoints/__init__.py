@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.files import CheckpointError, read_tensors, without_wrapper
+from models.checkpoints.files import CheckpointError, tensors_of
 from models.checkpoints.formats import FORMATS, NOTES, encoder_of, family, names, recognise, turned
 from models.recogniser import Recogniser
 
@@ -56,10 +56,7 @@ def load_checkpoint(model: nn.Module, source: Path | bytes | Mapping[str, Tensor
         CheckpointError: unreadable, of no known format, or keys missing, unexpected or of another shape; the message
             lists every one.
     """
-    name = str(source) if isinstance(source, Path) else "checkpoint"
-    if not isinstance(source, Mapping):
-        source = read_tensors(source.read_bytes() if isinstance(source, Path) else source, name)
-    tensors = without_wrapper(source)
+    tensors, name = tensors_of(source)
     form = recognise(list(tensors), name)
     ours = model.state_dict()
     theirs = names(form, model)

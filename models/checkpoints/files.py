@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,10 +42,19 @@ def read_tensors(data: bytes, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def without_wrapper(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the ``module.`` that DataParallel and DistributedDataParallel put before every name."""
-    prefix = "module." if all(key.startswith("module.") for key in tensors) else ""
-    return {key.removeprefix(prefix): value for key, value in tensors.items()}
+def tensors_of(source: Path | bytes | Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file, its content or a mapping, and a name for messages.
+
+    Names come without the ``module.`` that DataParallel and DistributedDataParallel put before every one.
+
+    Raises:
+        CheckpointError: see :func:`read_tensors`.
+    """
+    name = str(source) if isinstance(source, Path) else "checkpoint"
+    if not isinstance(source, Mapping):
+        source = read_tensors(source.read_bytes() if isinstance(source, Path) else source, name)
+    prefix = "module." if all(key.startswith("module.") for key in source) else ""
+    return {key.removeprefix(prefix): value for key, value in source.items()}, name
 
 
 def _load(data: bytes, name: str) -> Any:

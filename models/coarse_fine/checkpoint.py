@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from models.checkpoints import CheckpointError, LoadedCheckpoint, load_checkpoint
-from models.checkpoints.files import read_tensors, without_wrapper
+from models.checkpoints.files import tensors_of
 from models.coarse_fine.stream import Stream
 from models.coarse_fine.two_stream import CoarseFine
 from models.recogniser import Recogniser
@@ -42,10 +42,7 @@ def load_coarse_fine(network: CoarseFine, source: Path | bytes | Mapping[str, Te
     Raises:
         CheckpointError: a key is missing, unexpected or of another shape; the message lists every one.
     """
-    name = str(source) if isinstance(source, Path) else "checkpoint"
-    if not isinstance(source, Mapping):
-        source = read_tensors(source.read_bytes() if isinstance(source, Path) else source, name)
-    tensors = without_wrapper(source)
+    tensors, name = tensors_of(source)
     ours = network.state_dict()
     wanted = {key for key in ours if key.startswith(("coarse.pool.", "fusion.")) and not key.endswith("_tracked")}
     extras = {key: value for key, value in tensors.items() if key.startswith(("pool_1.", "rw", "mix"))}
