@@ -16,7 +16,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _encoder, _outputs, _snippets
 
 STEP_S = 1.0
@@ -116,7 +116,7 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Count rows, and the seconds that have any."""
-    return {name: float(sum(record[name] for record in records.values())) for name in ("rows", "seconds")}
+    return totals(records, "rows", "seconds")
 
 
 def _entries(_params: Any, root: Path, _variant: str) -> Sequence[str]:

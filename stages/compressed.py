@@ -16,7 +16,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _outputs
 
 Name = Literal["vectors", "mv", "mv_accumulated", "residual", "residual_accumulated", "valid", "i_frame"]
@@ -46,10 +46,8 @@ def read(unit: Unit, params: Compressed, folder: Path) -> Mapping[str, Any]:
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Frames, and the share of the predicted frames' pixels whose motion is known."""
-    sums = {
-        name: sum(record[name] for record in records.values()) for name in ("frames", "predicted", "pixels", "valid")
-    }
-    metrics = {"frames": float(sums["frames"]), "predicted_frames": float(sums["predicted"])}
+    sums = totals(records, "frames", "predicted", "pixels", "valid")
+    metrics = {"frames": sums["frames"], "predicted_frames": sums["predicted"]}
     return metrics | ({"valid_share": sums["valid"] / sums["pixels"]} if sums["pixels"] else {})
 
 

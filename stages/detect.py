@@ -16,7 +16,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _boxes, _detector, _outputs
 
 
@@ -102,10 +102,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     from pipeline.evaluation.detection import BoxTable, mean_ap
 
     params: Detect = context.params
-    metrics = {
-        "pictures": float(sum(record["pictures"] for record in records.values())),
-        "boxes": float(sum(record["boxes"] for record in records.values())),
-    }
+    metrics = totals(records, "pictures", "boxes")
     spec = _detector.load_spec(context.root / _outputs.DETECTOR)
     truth, found = [], []
     for video in Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing"):
@@ -124,13 +121,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
         value = mean_ap(truth, found, [number], resamples=0).value
         metrics |= {f"AP50/{name}": value} if np.isfinite(value) else {}
     for name, labels in (("person", [0]), ("objects", range(1, len(spec.classes)))):
-        interval = mean_ap(truth, found, labels, resamples=params.resamples, seed=params.seed)
-        if np.isfinite(interval.value):
-            metrics |= {
-                f"AP50_{name}": interval.value,
-                f"AP50_{name}_low": interval.low,
-                f"AP50_{name}_high": interval.high,
-            }
+        metrics |= mean_ap(truth, found, labels, resamples=params.resamples, seed=params.seed).metrics(f"AP50_{name}")
     return {**metrics, "test_videos": float(len(truth))}
 
 

@@ -70,13 +70,10 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
 
     truth = load_ground_truth(context.root / _outputs.DATASET_FILE, "testing")
     sampled = bootstrap(truth, {"it": load_predictions(submission)}, resamples=params.resamples, seed=params.seed)
-    average = sampled.average("it")
     metrics = {f"mAP/{tiou:.2f}": float(value) for tiou, value in zip(sampled.tious, sampled.point["it"], strict=True)}
     return {
         **metrics,
-        "average_mAP": average.value,
-        "average_mAP_low": average.low,
-        "average_mAP_high": average.high,
+        **sampled.average("it").metrics("average_mAP"),
         "test_videos": float(len(truth.videos)),
         "instances": float(len(truth)),
         "predictions": float(sum(map(len, results.values()))),

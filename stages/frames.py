@@ -14,7 +14,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _outputs
 
 
@@ -57,7 +57,7 @@ def decode(unit: Unit, params: Frames, folder: Path) -> Mapping[str, Any]:
 
 def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Count what was decoded."""
-    return {"frames": float(sum(record["frames"] for record in records.values()))}
+    return totals(records, "frames")
 
 
 STAGE = VideoStage(

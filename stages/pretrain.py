@@ -158,9 +158,7 @@ def _fit(
     found = top1({name: final}, labels, video).interval(name)
     prefix = "" if name == "acp" else f"{name}/"
     return {
-        f"{prefix}accuracy": found.value,
-        f"{prefix}accuracy_low": found.low,
-        f"{prefix}accuracy_high": found.high,
+        **found.metrics(f"{prefix}accuracy"),
         f"{prefix}chance": 1 / task.classes,
         f"{prefix}clips": float(len(task.examples)),
         f"{prefix}best_step": float(result.best_step),

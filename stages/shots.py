@@ -14,7 +14,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _outputs
 
 
@@ -66,7 +66,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     from pipeline.evaluation.shot_boundaries import count_cuts, cuts_of, f1_interval, total
 
     params: Shots = context.params
-    metrics = {"shots": float(sum(record["shots"] for record in records.values()))}
+    metrics = totals(records, "shots")
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     counts = []
     for video in dataset.subset("testing"):
@@ -83,9 +83,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     interval = f1_interval(counts, params.resamples, params.seed)
     return {
         **metrics,
-        "cut_F1": interval.value,
-        "cut_F1_low": interval.low,
-        "cut_F1_high": interval.high,
+        **interval.metrics("cut_F1"),
         # Nothing found is nothing right; a metric is a number.
         "cut_precision": summed.precision if summed.found else 0.0,
         "cut_recall": summed.recall,

@@ -16,7 +16,7 @@ from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, Unit, VideoStage
+from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _boxes, _outputs
 
 _NOTHING: Mapping[str, np.ndarray] = {
@@ -81,10 +81,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     from pipeline.evaluation.tracking import TrackTable, count_tracks, total, track_intervals
 
     params: Track = context.params
-    metrics = {
-        "tracks": float(sum(record["tracks"] for record in records.values())),
-        "boxes": float(sum(record["boxes"] for record in records.values())),
-    }
+    metrics = totals(records, "tracks", "boxes")
     counts = []
     testing = Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing")
     for video, searched in _outputs.existing(context.root, _outputs.DETECTIONS, testing).items():
@@ -106,8 +103,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     if not counts or not total(counts).true:
         return metrics
     for name, interval in zip(("IDF1", "MOTA"), track_intervals(counts, params.resamples, params.seed), strict=True):
-        values = {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        metrics |= {key: value for key, value in values.items() if np.isfinite(value)}
+        metrics |= interval.metrics(name)
     return {**metrics, "switches": float(total(counts).switches), "test_videos": float(len(counts))}
 
 

@@ -29,6 +29,11 @@ class Interval:
     low: float
     high: float
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """``name``, ``<name>_low`` and ``<name>_high``, without what is not finite: a metric is a number."""
+        values = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {key: value for key, value in values.items() if np.isfinite(value)}
+
 
 @dataclass(frozen=True)
 class Bootstrap:

@@ -117,6 +117,11 @@ class DatasetStage(Stage):
     """Never taken from the work store (the report, which is exempt from "same input, same bytes")."""
 
 
+def totals(records: Mapping[str, Mapping[str, Any]], *names: str) -> dict[str, float]:
+    """Sums over the records of all units, for ``finish``."""
+    return {name: float(sum(record[name] for record in records.values())) for name in names}
+
+
 def find_stage(name: str) -> VideoStage | DatasetStage:
     """Import ``stages.<name>`` and return its ``STAGE``.
 
