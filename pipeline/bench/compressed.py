@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pipeline.bench.timing import cpu_seconds
 
 WIDTH, HEIGHT, FRAMES, ROUNDS, LONGER = 340, 256, 300, 9, 8
 REAL = (
@@ -102,21 +102,15 @@ def _rounds(path: Path) -> dict[str, Any]:
     times: dict[str, list[float]] = {"plain": [], **{task: [] for task in TASKS}}
     frames = plain_decode(path)
     for _ in range(ROUNDS):
-        times["plain"].append(_cpu(lambda: plain_decode(path)))
+        times["plain"].append(cpu_seconds(lambda: plain_decode(path)))
         for task, arrays in TASKS.items():
-            times[task].append(_cpu(lambda arrays=arrays: read_all(path, arrays)))  # type: ignore[misc]
+            times[task].append(cpu_seconds(lambda arrays=arrays: read_all(path, arrays)))  # type: ignore[misc]
     ratio = {task: min(times[task]) / min(times["plain"]) for task in TASKS}
     return {
         "frames": frames,
         "ms_per_frame": {task: round(1000 * min(each) / frames, 3) for task, each in times.items()},
         "ratio": {task: round(value, 2) for task, value in ratio.items()},
     }
-
-
-def _cpu(action: Callable[[], Any]) -> float:
-    start = time.process_time()
-    action()
-    return time.process_time() - start
 
 
 def _peak_mib(path: Path) -> float:

@@ -4,13 +4,13 @@ CPU milliseconds of one thread, medians of runs that alternate with the peers'. 
 thesis' are: MPEG-4 Part 2, 340 x 256, groups of twelve, no B-frames.
 """
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from pipeline.bench.timing import alternating_seconds
 
 Figures = dict[str, Any]
 WIDTH, HEIGHT, FPS, FRAMES, GROUP = 340, 256, 25, 120, 12
@@ -181,15 +181,9 @@ def _exhaust(items: Any) -> None:
 
 
 def _alternating(actions: Mapping[str, tuple[float, Callable[[], Any]]], runs: int = RUNS) -> dict[str, float]:
-    """CPU milliseconds per unit of each action (units, action): medians of runs in turn, after one to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in actions}
-    for run in range(runs + 1):
-        for name, (units, action) in actions.items():
-            start = time.process_time()
-            action()
-            if run:
-                found[name].append(1000 * (time.process_time() - start) / units)
-    return {name: statistics.median(values) for name, values in found.items()}
+    """CPU milliseconds per unit of each action (units, action)."""
+    found = alternating_seconds({name: action for name, (_, action) in actions.items()}, runs)
+    return {name: 1000 * found[name] / units for name, (units, _) in actions.items()}
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

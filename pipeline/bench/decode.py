@@ -4,7 +4,6 @@ CPU seconds of one thread, medians of runs that alternate with the peers'. Clips
 ``../shared/videos`` is there.
 """
 
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.bench.timing import alternating_seconds, cpu_with_children
 
 Figures = dict[str, Any]
 Load = Callable[[Path, np.ndarray], np.ndarray]
@@ -54,13 +55,14 @@ def decode_stage() -> Figures:
                 params = stage.section.model_validate({"fps": fps, "short_side": None, "jpeg_quality": 90})
                 stage.process(Unit("v", "v", (path,), {"duration_s": 1.0}), params, Path(temp))
 
-            cost = _alternate(
+            cost = alternating_seconds(
                 {
                     "ours_5_fps": lambda run=run: run(5),  # type: ignore[misc]
                     "ffmpeg_5_fps": lambda path=path: _ffmpeg(path, "fps=5,format=rgb24"),  # type: ignore[misc]
                     "ours_all": lambda run=run: run("native"),  # type: ignore[misc]
                     "ffmpeg_all": lambda path=path: _ffmpeg(path, "format=rgb24"),  # type: ignore[misc]
-                }
+                },
+                clock=cpu_with_children,
             )
             rows[name] = {
                 **about(path),
@@ -69,7 +71,7 @@ def decode_stage() -> Figures:
                 "times_ffmpeg_all": round(cost["ffmpeg_all"] / cost["ours_all"], 2),
                 "cpu_s": {key: round(value, 3) for key, value in cost.items()},
             }
-    start = _alternate({"ffmpeg": lambda: _ffmpeg(None, "")})["ffmpeg"]
+    start = alternating_seconds({"ffmpeg": lambda: _ffmpeg(None, "")}, clock=cpu_with_children)["ffmpeg"]
     keys = ("times_ffmpeg_5_fps", "times_ffmpeg_5_fps_against_all", "times_ffmpeg_all")
     return {
         "median": {key: statistics.median(row[key] for row in rows.values()) for key in keys},
@@ -286,19 +288,3 @@ def _ffmpeg(path: Path | None, filters: str) -> None:
         command += ["-threads", "1", "-i", str(path), "-an", "-vf", filters, "-filter_threads", "1", "-threads", "1"]
         command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-y", "/dev/null"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _alternate(actions: Mapping[str, Callable[[], None]], runs: int = 3) -> dict[str, float]:
-    """Median CPU seconds of each action, its child processes included, of runs in turn; a first round warms up."""
-    spent: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(runs + 1):
-        for name, action in actions.items():
-            start = _cpu_with_children()
-            action()
-            spent[name].append(_cpu_with_children() - start)
-    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
-
-
-def _cpu_with_children() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

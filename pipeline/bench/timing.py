@@ -1,8 +1,9 @@
 """CPU seconds of an action: this process's, so that what else runs on the machine counts little."""
 
+import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -30,3 +31,22 @@ def median_seconds(action: Callable[[], Any], runs: int = 5) -> float:
     """Median of several runs, after one that is not counted."""
     action()
     return statistics.median(cpu_seconds(action) for _ in range(runs))
+
+
+def alternating_seconds(
+    actions: Mapping[str, Callable[[], Any]], runs: int = 3, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Medians of several runs of each action, in turn, so that what changes on the machine meets all; one warms up."""
+    spent: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(runs + 1):
+        for name, action in actions.items():
+            start = clock()
+            action()
+            spent[name].append(clock() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+
+
+def cpu_with_children() -> float:
+    """A clock of CPU seconds: this process's and those of its children that have ended."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

@@ -42,12 +42,14 @@ class Actions:
 
     def of_participants(self, names: frozenset[str]) -> "Actions":
         """The segments of some participants."""
-        kept = np.array([name in names for name in self.participants], bool)
-        rows = np.flatnonzero(kept).tolist()
+        return self.take([row for row, name in enumerate(self.participants) if name in names])
+
+    def take(self, rows: list[int]) -> "Actions":
+        """The segments of some rows, in that order."""
         return Actions(
             tuple(self.ids[i] for i in rows), tuple(self.participants[i] for i in rows),
-            tuple(self.videos[i] for i in rows), self.t_start[kept], self.t_end[kept], self.verb[kept],
-            self.noun[kept], self.lines[kept], self.defects,
+            tuple(self.videos[i] for i in rows), self.t_start[rows], self.t_end[rows], self.verb[rows],
+            self.noun[rows], self.lines[rows], self.defects,
         )  # fmt: skip
 
 

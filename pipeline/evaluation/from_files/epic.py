@@ -107,7 +107,7 @@ def _run(request: Request, edition: str, variant: str, truth: Actions, training:
     if not known:
         raise ValueError(f"{request.predictions}: none of its {len(scores.ids)} segments is in {request.truth}")
     # In the order of the predictions, as the script has it: numpy's sums and sorts then agree to the last digit.
-    mine = _take(truth, [row_of[scores.ids[i]] for i in known])
+    mine = truth.take([row_of[scores.ids[i]] for i in known])
     verb, noun = scores.verb[known], scores.noun[known]
     if variant == "no_prior" and edition == "epic100":
         ranks = rank_official(verb, noun)
@@ -134,14 +134,6 @@ def _run(request: Request, edition: str, variant: str, truth: Actions, training:
         "instances": len(mine),
         "warnings": notes,
     }
-
-
-def _take(actions: Actions, rows: list[int]) -> Actions:
-    return Actions(
-        tuple(actions.ids[i] for i in rows), tuple(actions.participants[i] for i in rows),
-        tuple(actions.videos[i] for i in rows), actions.t_start[rows], actions.t_end[rows], actions.verb[rows],
-        actions.noun[rows], actions.lines[rows], actions.defects,
-    )  # fmt: skip
 
 
 def _column(folder: Path, pattern: str, column: str) -> list[str]:
