@@ -17,7 +17,7 @@ from pipeline.run.files import write_bytes
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _detections, _encoder, _localiser, _outputs, _training
+from stages import _detections, _encoder, _localiser, _outputs, _stored_features, _training
 
 
 class Head(Section):
@@ -45,7 +45,6 @@ def train_head(context: Context) -> Mapping[str, float]:
 
     from models.heads import build_head
     from models.heads.segment_classifier import SegmentClassifier, pool_segments
-    from models.heads.standardise import StandardisedLocaliser
     from pipeline.training.device import device
     from pipeline.training.sampler import batch_indices, step_rng
 
@@ -60,42 +59,12 @@ def train_head(context: Context) -> Mapping[str, float]:
     training, validation = with_features("training"), with_features("validation")
     if not training or not validation:
         raise StageError("the head needs videos with features in the subsets 'training' and 'validation'")
-    videos = list(training)
-    feature_dim = len(training[videos[0]])
+    feature_dim = len(next(iter(training.values())))
 
     _training.prepare(params.training)
     spec = _localiser.LocaliserSpec(params.name, getattr(params, params.name))
     localiser = _localiser.build(spec, feature_dim).to(device())
-    localiser.standardise.fit(torch.stack(list(training.values())))
-    post = _detections.Postprocess()  # for the choice of weights only
-
-    def batches(step: int) -> tuple[Tensor, list[Tensor]]:
-        chosen = [
-            videos[i] for i in batch_indices(params.training.seed, step, params.training.batch, len(videos), "wrap")
-        ]
-        return torch.stack([training[v] for v in chosen]), [_detections.relative_segments(v) for v in chosen]
-
-    def loss(
-        model: StandardisedLocaliser, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        return _localiser.loss(model, *batch, generator)
-
-    def proposal_map(model: nn.Module) -> dict[str, float]:
-        kept = []
-        for features in validation.values():
-            kept += _detections.suppressed(localiser, model(features.unsqueeze(0).to(device())), post)
-        return {"proposal_mAP": _detections.proposal_map(list(validation), kept)}
-
-    found = _training.fit(
-        context,
-        params.training,
-        localiser,
-        loss,
-        batches,
-        name="localiser",
-        validate=proposal_map,
-        metric="proposal_mAP",
-    )
+    found = _stored_features.fit(context, params.training, localiser, training, validation, "localiser")
 
     index = {label: i for i, label in enumerate(dataset.classes)}
     examples = [(v, k) for v in training for k in range(len(v.segments))]
@@ -147,7 +116,7 @@ def train_head(context: Context) -> Mapping[str, float]:
         encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
         write_bytes(context.result / "head" / name, (encoder / name).read_bytes())
     return {
-        "proposal_mAP": max(row["proposal_mAP"] for row in found.history if "proposal_mAP" in row),
+        _stored_features.METRIC: _stored_features.best(found),
         "accuracy": max(row["accuracy"] for row in named.history if "accuracy" in row),
     }
 

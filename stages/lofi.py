@@ -19,7 +19,7 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _clips, _detections, _encoder, _localiser, _outputs, _snippets, _training
+from stages import _clips, _detections, _encoder, _localiser, _outputs, _snippets, _stored_features, _training
 
 
 class Lofi(Section):
@@ -52,7 +52,6 @@ def lofi(context: Context) -> Mapping[str, float]:
     from torch import Tensor, nn
 
     from models.encoders.snippets import snippet_features
-    from models.heads.standardise import StandardisedLocaliser
     from models.norm import freeze_statistics, train_mode
     from pipeline.training.device import device
     from pipeline.training.grid import Grid, constant, lofi_schedule
@@ -60,7 +59,6 @@ def lofi(context: Context) -> Mapping[str, float]:
     from pipeline.training.sampler import batch_indices, step_rng
 
     params: Lofi = context.params
-    post = _detections.Postprocess()  # for the choice of weights only
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     acp = context.root / _outputs.ENCODERS.format(variant="acp")
     source = _snippets.Snippets.of_root(context.root, _encoder.load_spec(acp), [v.id for v in dataset])
@@ -94,33 +92,9 @@ def lofi(context: Context) -> Mapping[str, float]:
             return encode(first.of(video, None).to(device())).T.clone()
 
     head = _localiser.build(_localiser.chosen(context.shared), _encoder.feature_dim(encoder)).to(device())
-    frozen = {video.id: encode_video(video) for video in [*training, *validation]}
-    head.standardise.fit(torch.stack([frozen[video.id] for video in training]))
-
-    def stored_batch(step: int) -> tuple[Tensor, list[Tensor]]:
-        chosen = batch_indices(params.head.seed, step, params.head.batch, len(training), "wrap")
-        videos = [training[i] for i in chosen]
-        return torch.stack([frozen[v.id] for v in videos]), [_detections.relative_segments(v) for v in videos]
-
-    def head_loss(
-        model: StandardisedLocaliser, batch: tuple[Tensor, list[Tensor]], generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        return _localiser.loss(model, *batch, generator)
-
-    def head_map(model: nn.Module) -> dict[str, float]:
-        output = model(torch.stack([frozen[v.id] for v in validation]))
-        return {"proposal_mAP": _detections.proposal_map(validation, _detections.suppressed(head, output, post))}
-
-    _training.fit(
-        context,
-        params.head,
-        head,
-        head_loss,
-        stored_batch,
-        name="head_warm_up",
-        validate=head_map,
-        metric="proposal_mAP",
-    )
+    frozen = {video: encode_video(video) for video in [*training, *validation]}
+    known, held_out = ({video: frozen[video] for video in videos} for videos in (training, validation))
+    _stored_features.fit(context, params.head, head, known, held_out, "head_warm_up")
 
     model = nn.ModuleDict({"encoder": encoder, "head": head})
     train_mode(model, params.norm)
@@ -142,11 +116,8 @@ def lofi(context: Context) -> Mapping[str, float]:
         return _localiser.loss(head, features, segments, generator)
 
     def end_to_end_map(_model: nn.Module) -> dict[str, float]:
-        kept = []
-        for video in validation:
-            features = encode(first.of(video, None).to(device())).T
-            kept += _detections.suppressed(head, head(features.unsqueeze(0)), post)
-        return {"proposal_mAP": _detections.proposal_map(validation, kept)}
+        features = (encode(first.of(video, None).to(device())).T for video in validation)
+        return _stored_features.proposal_map(head, validation, features)
 
     result = _training.fit(
         context,
@@ -156,13 +127,16 @@ def lofi(context: Context) -> Mapping[str, float]:
         clip_batch,
         name="end_to_end",
         validate=end_to_end_map,
-        metric="proposal_mAP",
+        metric=_stored_features.METRIC,
         multipliers={"encoder.": params.encoder_lr},
     )
     freeze_statistics(encoder)
     _encoder.save(context.result / "lofi", encoder, spec)
-    best = max(row["proposal_mAP"] for row in result.history if "proposal_mAP" in row)
-    return {"proposal_mAP": best, "snippets": float(grids[0].T), "best_step": float(result.best_step)}
+    return {
+        _stored_features.METRIC: _stored_features.best(result),
+        "snippets": float(grids[0].T),
+        "best_step": float(result.best_step),
+    }
 
 
 STAGE = DatasetStage(
