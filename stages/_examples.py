@@ -25,10 +25,11 @@ class Examples:
 
 def of_set(root: Path, subset: str) -> Examples | None:
     """All stored pictures of a subset's videos with boxes; None if there are none."""
+    from pipeline.datasets.opened import stored_files
     from pipeline.datasets.snippets import FrameStore
 
     videos = Dataset.load(root / _outputs.DATASET_FILE).subset(subset)
-    store = FrameStore.of_folder(root / _outputs.FRAMES, [v.id for v in videos])
+    store = FrameStore(stored_files(root / _outputs.FRAMES, [v.id for v in videos]))
     where: list[tuple[str, int]] = []
     boxes: list[np.ndarray] = []
     labels: list[np.ndarray] = []

@@ -83,15 +83,16 @@ def recognise(context: Context) -> Mapping[str, float]:
     from models.weights import save_weights
     from pipeline.datasets.compressed_store import CompressedStore
     from pipeline.datasets.flow_store import FlowStore
+    from pipeline.datasets.opened import stored_files
     from pipeline.datasets.snippets import FrameStore
     from pipeline.training.device import device
 
     params: Recognise = context.params
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     ids = [video.id for video in dataset]
-    frames = FrameStore.of_folder(context.root / _outputs.FRAMES, ids)
+    frames = FrameStore(stored_files(context.root / _outputs.FRAMES, ids))
     sources = Sources(
-        CompressedStore.of_folder(context.root / _outputs.COMPRESSED, ids), FlowStore(frames, params.clips.flow)
+        CompressedStore(stored_files(context.root / _outputs.COMPRESSED, ids)), FlowStore(frames, params.clips.flow)
     )
     task = Task(sources, params.clips, {name: i for i, name in enumerate(dataset.classes)}, params.task == "frames")
     training, held_out, testing = (

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pipeline.datasets.schema import file_stem
 
@@ -63,11 +63,6 @@ class Store(ABC, Generic[T]):
         self._paths = dict(paths)
         self._arguments = arguments
         self._opened = Opened(self._open_id, open_files)
-
-    @classmethod
-    def of_folder(cls, folder: Path, ids: Iterable[str]) -> Self:
-        """A store of :func:`stored_files`."""
-        return cls(stored_files(folder, ids))
 
     def __contains__(self, id_: str) -> bool:
         return id_ in self._paths

@@ -11,6 +11,7 @@ from pipeline.datasets.clips import ClipSpec, Sources, labels_at, sample, scored
 from pipeline.datasets.compressed_store import CompressedStore
 from pipeline.datasets.flow_store import FlowStore, flow
 from pipeline.datasets.kept import Kept
+from pipeline.datasets.opened import stored_files
 from pipeline.datasets.schema import Segment
 from pipeline.datasets.snippets import FrameStore
 from pipeline.run.artifacts import ArtifactError
@@ -25,7 +26,7 @@ GROUPS = [10, 7, 13]
 def store(tmp_path: Path) -> CompressedStore:
     write_stream(tmp_path / "a.h5", GROUPS)
     write_stream(tmp_path / "b.h5", [5, 5])
-    return CompressedStore.of_folder(tmp_path, ["a", "b", "absent"])
+    return CompressedStore(stored_files(tmp_path, ["a", "b", "absent"]))
 
 
 def test_rows_of_any_shape_are_those_of_the_file(store: CompressedStore) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.datasets.opened import stored_files
 from pipeline.datasets.schema import Segment, file_stem
 from pipeline.datasets.snippets import (
     FrameStore,
@@ -135,7 +136,7 @@ def test_pickling_carries_paths_only(tmp_path: Path) -> None:
 
 def test_a_folder_lists_the_videos_that_are_there(tmp_path: Path) -> None:
     write_frames(tmp_path / f"{file_stem('a/b')}.h5", 3)
-    store = FrameStore.of_folder(tmp_path, ["a/b", "failed"])
+    store = FrameStore(stored_files(tmp_path, ["a/b", "failed"]))
     assert "a/b" in store
     assert "failed" not in store
     assert len(store.pts("a/b")) == 3
