@@ -44,11 +44,13 @@ MODELS: dict[str, Model] = {
     "x3d_l": Model(16, 312, 6.1, 18.37, "X3D paper"),
     "x3d_xl": Model(16, 312, 11.09, 35.84, "X3D paper; PySlowFast's rounding of widths gives 11.09 M and 36.65 G"),
     "slowfast_4x16_r50": Model(32, 256, 34.4, 36.1, "SlowFast paper, PyTorchVideo"),
+    "slowfast_4x16_r101": Model(32, 256, note="no printed cost"),
     "slowfast_8x8_r18": Model(32, 224, None, 30.9, "adaptive-resolution paper, on 194 classes", 194),
     "slowfast_8x8_r50": Model(32, 256, 34.6, 65.7, "SlowFast paper, PyTorchVideo"),
     "slowfast_8x8_r50_nl": Model(32, 256, note="PySlowFast SLOWFAST_NLN_8x8_R50; no printed cost"),
     "slowfast_8x8_r101": Model(32, 256, 53.77, 106, "SlowFast paper (R101_50_50)"),
     "slowfast_8x8_r101_101": Model(32, 256, 62.83, 127.20, "PyTorchVideo, whose zoo counts about 1 % more throughout"),
+    "slowfast_8x8_r101_nl": Model(32, 256, note="the parameters of 16x8; no printed cost"),
     "slowfast_16x8_r50": Model(64, 256, note="PySlowFast SLOWFAST_16x8_R50 of Charades; no printed cost", classes=157),
     "slowfast_16x8_r101": Model(64, 256, 53.77, 213, "SlowFast paper (R101_50_50)"),
     "slowfast_16x8_r101_nl": Model(

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.datasets.schema import SUBSETS, Dataset, Segment, Video
 from pipeline.datasets.snippets import segment_clip_center
 from pipeline.run.stage import StageError
+from stages._multigrid import Shape
 from stages._snippets import Snippets
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ class Example(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A pre-training task: what it asks, on which examples, and on which it is measured."""
+    """A pre-training task: what it asks, on which examples, and on which it is measured.
+
+    ``selects``: the measure may choose among weights; not where it is taken on the test videos.
+    """
 
     name: TaskName
     classes: int
     examples: Sequence[Example]
     held_out: Sequence[Example]
+    selects: bool = True
 
 
 def task(name: TaskName, dataset: Dataset, source: Snippets, subset: str, say: Callable[[str], None]) -> Task:
@@ -68,14 +73,20 @@ def task(name: TaskName, dataset: Dataset, source: Snippets, subset: str, say: C
 
 
 def classification(dataset: Dataset, source: Snippets, subset: str) -> Task:
-    """Classes of the action instances of a subset; measured on those of the validation videos."""
+    """Classes of the action instances of a subset; measured on those of the validation videos.
+
+    A set without validation videos (UCF101, HMDB51) is measured at the end, on its test videos.
+    """
     index = {label: i for i, label in enumerate(dataset.classes)}
 
     def instances(name: str) -> list[Example]:
         videos = [video for video in dataset.subset(name) if video.id in source]
         return [Example(v.id, s.t_start, s.t_end, index[s.label]) for v in videos for s in v.segments]
 
-    return Task("classification", len(index), instances(subset), instances("validation"))
+    held_out = instances("validation")
+    if held_out or dataset.subset("validation"):
+        return Task("classification", len(index), instances(subset), held_out)
+    return Task("classification", len(index), instances(subset), instances("testing"), selects=False)
 
 
 def without_labels(name: TaskName, dataset: Dataset, source: Snippets, subset: str) -> Task:
@@ -96,18 +107,28 @@ def without_labels(name: TaskName, dataset: Dataset, source: Snippets, subset: s
 
 
 def draw(
-    task: Task, example: Example, source: Snippets, rng: np.random.Generator | None, min_scale: float
+    task: Task, example: Example, source: Snippets, rng: np.random.Generator | None, shape: Shape | None = None
 ) -> "tuple[Tensor, int]":
     """A clip uint8 ``[C, T, H, W]`` and its label; ``rng`` None takes the middle of the place, for measuring.
+
+    ``shape``: of the clip; None is the encoder's own, with the largest window.
 
     Raises:
         ValueError: an example without a label and no ``rng`` to draw it by.
     """
     if example.label is None and rng is None:
         raise ValueError(f"an example of {example.video} has no label and nothing to draw it by")
+    spec = source.spec
+    shape = shape or Shape(spec.frames, (spec.height, spec.width))
+    spread = float(rng.uniform(1.0, shape.most_stride)) if rng is not None and shape.most_stride > 1 else 1.0
     place = Segment("", example.begin, example.end)
-    center = np.array([segment_clip_center(place, source.spec.window_s, rng)])
+    window_s = spec.window_s * (shape.frames / spec.frames) * spread
+    center = np.array([segment_clip_center(place, window_s, rng)])
     label = example.label if example.label is not None else int(rng.integers(task.classes))  # type: ignore[union-attr]
-    speed = FAST if task.name == "playback_speed" and label else 1.0
-    clip = source.clips(example.video, center, rng, min_scale, speed=speed)[0]
+    speed = spread * (FAST if task.name == "playback_speed" and label else 1.0)
+    clip = source.clips(example.video, center, rng, shape.min_scale, speed=speed, size=shape.size, frames=shape.frames)[
+        0
+    ]
+    if shape.flip and rng is not None and rng.random() < 0.5:
+        clip = clip.flip(3)
     return (clip.flip(1) if task.name == "arrow_of_time" and label else clip), label

@@ -34,11 +34,14 @@ class Snippets:
     Args:
         spec: of the encoder that they are for.
         paths: artifact of each video id, of the kind that :func:`source` holds.
+
+    Attributes:
+        frames: the decoded frames; of no video where snippets are of the coded stream.
     """
 
     def __init__(self, spec: EncoderSpec, paths: Mapping[str, Path]) -> None:
         self.spec = spec
-        self._frames = FrameStore({} if spec.compressed else paths)
+        self.frames = FrameStore({} if spec.compressed else paths)
         self._compressed = CompressedStore(paths if spec.compressed else {})
 
     @staticmethod
@@ -47,7 +50,7 @@ class Snippets:
         return Snippets(spec, stored_files(root / source(spec), ids))
 
     def __contains__(self, id_: str) -> bool:
-        return id_ in (self._compressed if self.spec.compressed else self._frames)
+        return id_ in (self._compressed if self.spec.compressed else self.frames)
 
     def pictures(self, id_: str, centers: np.ndarray | float) -> np.ndarray:
         """Pictures of the snippets around ``centers`` (seconds, any shape [...]): uint8 [..., T, height, width, C]."""
@@ -64,17 +67,18 @@ class Snippets:
         *,
         speed: float = 1.0,
         size: tuple[int, int] | None = None,
+        frames: int | None = None,
     ) -> "Tensor":
         """Snippets around ``centers`` [N] as encoders take them, ``[N, C, T, H, W]`` uint8.
 
         ``rng`` None takes the centred window of each snippet, a generator one random window for all N of them (they are of
         one video, whose camera does not jump from snippet to snippet). ``speed``: as many pictures of a window that is so
         many times as long, which plays that much faster. ``size``: H and W in pixels in place of the encoder's own (LoFi's
-        lower resolutions).
+        lower resolutions). ``frames``: T in place of its own, as far apart as its own are (multigrid's shorter clips).
         """
         import torch
 
-        rows = self._rows(id_, centers, speed)
+        rows = self._rows(id_, centers, speed, frames)
         height, width = size or (self.spec.height, self.spec.width)
         cut = []
         for distinct, which in self._layers(id_, rows):
@@ -86,17 +90,18 @@ class Snippets:
         clips = np.concatenate(cut, axis=-1).reshape(*rows.shape, height, width, -1)
         return torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
 
-    def _rows(self, id_: str, centers: np.ndarray | float, speed: float = 1.0) -> np.ndarray:
+    def _rows(self, id_: str, centers: np.ndarray | float, speed: float = 1.0, frames: int | None = None) -> np.ndarray:
         """Rows of the artifact at every instant of the snippets, int64 [..., T]."""
-        pts = self._compressed.stream(id_).pts if self.spec.compressed else self._frames.pts(id_)
-        return clip_indices(pts, centers, self.spec.frames, speed * self.spec.window_s)
+        pts = self._compressed.stream(id_).pts if self.spec.compressed else self.frames.pts(id_)
+        count = frames or self.spec.frames
+        return clip_indices(pts, centers, count, speed * self.spec.window_s * (count / self.spec.frames))
 
     def _layers(self, id_: str, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Channels of the pictures at ``rows``, layer on layer: distinct pictures [M, h, w, C], and which is at each row."""
         flat = rows.reshape(-1)
         if not self.spec.compressed:
             wanted, which = np.unique(flat, return_inverse=True)
-            return [(self._frames.pictures(id_, wanted), which)]
+            return [(self.frames.pictures(id_, wanted), which)]
         known = self._compressed.stream(id_)
         wanted, which = np.unique(i_frames(flat, known.i_frame_index), return_inverse=True)
         layers = [(self._compressed.i_frame_pictures(id_, wanted), which)]

@@ -120,7 +120,7 @@ def finish(_context: Context, _folder: Path, records: Mapping[str, Mapping[str, 
 
 
 def _entries(_params: Any, root: Path, _variant: str) -> Sequence[str]:
-    return [_encoder.table_entry(_encoder.load_spec(root / _outputs.ENCODERS.format(variant="acp")))]
+    return _encoder.table_entries(_encoder.load_spec(root / _outputs.ENCODERS.format(variant="acp")))
 
 
 STAGE = VideoStage(

@@ -85,7 +85,7 @@ def write(path: Path, features: "np.ndarray", spec: _encoder.EncoderSpec, durati
 
 
 def _entries(_params: Any, root: Path, variant: str) -> Sequence[str]:
-    return [_encoder.table_entry(_encoder.load_spec(root / _outputs.ENCODERS.format(variant=variant)))]
+    return _encoder.table_entries(_encoder.load_spec(root / _outputs.ENCODERS.format(variant=variant)))
 
 
 STAGE = VideoStage(

@@ -146,7 +146,7 @@ STAGE = DatasetStage(
     reads_params=("features.snippets", *_localiser.READS_PARAMS),
     needs="gpu",
     code=lambda _params, root, _variant: [
-        _encoder.table_entry(_encoder.load_spec(root / _outputs.ENCODERS.format(variant="acp"))),
+        *_encoder.table_entries(_encoder.load_spec(root / _outputs.ENCODERS.format(variant="acp"))),
         *_localiser.entries(),
     ],
     inputs=inputs,

@@ -8,25 +8,31 @@ instance's. ``plus`` goes on with the target's own positive segments (ACP+). The
 ``arrow_of_time`` and ``playback_speed``; of several tasks each trains an encoder of its own, and their features stand
 side by side. ``initial`` starts from a file of weights, such as torchvision's ImageNet ResNets or a TSM of Kinetics; then
 ``untrained`` is that file's encoder, Table 1's first row. (dvc sees the file's name, the work store its content.)
+
+On trimmed videos (Kinetics, Something-Something, UCF101, HMDB51) this is the training of a recogniser: ``subset: training``,
+``training.multigrid`` where that is wanted, and ``views`` for the published protocol: the scores of the ``testing`` or
+``validation`` videos go to ``history/recognition.npz``, the classifier beside the encoder.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
+from pipeline.run.files import write_bytes
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from stages import _encoder, _outputs, _pretext, _snippets, _training
+from stages import _classifier, _encoder, _multigrid, _outputs, _pretext, _snippets, _training, _views
 
 if TYPE_CHECKING:
     from torch import nn
 
-_FITS = {"classification": "acp"}
+HEAD_FILE = "head.safetensors"
+"""The classifier of trimmed videos, beside its encoder."""
 
 
 class Pretrain(Section):
@@ -40,8 +46,21 @@ class Pretrain(Section):
     subset: Literal["auxiliary", "training"] = Field("auxiliary", description="whose videos are learned from")
     dropout: float = Field(0.5, ge=0, lt=1)
     min_scale: float = Field(0.8, gt=0, le=1, description="smallest random window, relative to the largest")
-    training: _training.Optimisation
-    plus: _training.Optimisation | None = Field(None, description="ACP+: go on with the training subset's segments")
+    flip: bool = Field(False, description="mirror every second clip; not where left and right tell classes apart")
+    training: _multigrid.ClipTraining
+    plus: _multigrid.ClipTraining | None = Field(None, description="ACP+: go on with the training subset's segments")
+    views: _views.Views | None = Field(
+        None, description="of trimmed videos: a clip protocol to score them by at the end"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Pretrain":
+        if self.flip and self.encoder.compressed:
+            raise ValueError("flip: motion cannot be mirrored like a picture")
+        ragged = self.encoder.temporal is not None and self.encoder.temporal.name in ("sgs", "slowfast_sgs")
+        if ragged and any(one is not None and one.multigrid for one in (self.training, self.plus)):
+            raise ValueError("training.multigrid: the clips of SGS are of unequal length, parts of a batch cannot be")
+        return self
 
 
 def inputs(context: Context) -> Sequence[Path]:
@@ -55,6 +74,8 @@ def pretrain(context: Context) -> Mapping[str, float]:
     """Train an encoder for each task; metrics: top-1 accuracy on the validation videos with intervals and chance."""
     from copy import deepcopy
 
+    from models.weights import save_weights
+
     params: Pretrain = context.params
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     source = _snippets.Snippets.of_root(context.root, params.encoder, [v.id for v in dataset])
@@ -64,11 +85,14 @@ def pretrain(context: Context) -> Mapping[str, float]:
         _training.prepare(params.training)
         encoder = _start(context, params)
         started.append(deepcopy(encoder))
-        model = _with_head(encoder, task, params.dropout)
-        metrics |= _fit(context, params.training, model, task, source, _FITS.get(name, name))
+        model = _classifier.with_head(encoder, task.classes, params.dropout)
+        metrics |= _classifier.fit(context, params.training, model, task, source, _classifier.FITS.get(name, name))
         if params.plus is not None and name == "classification":
             own = _pretext.classification(dataset, source, "training")
-            metrics |= _fit(context, params.plus, model, own, source, "acp_plus")
+            metrics |= _classifier.fit(context, params.plus, model, own, source, "acp_plus")
+        if params.views is not None and name == "classification":
+            metrics |= _classifier.protocol(context, model, params.views, dataset, source, params.training.batch)
+            write_bytes(context.result / "acp" / HEAD_FILE, save_weights(model["head"], {"classes": dataset.classes}))
         trained.append(encoder)
     spec = params.encoder.model_copy(update={"copies": len(trained)})
     for folder, encoders in (("untrained", started), ("acp", trained)):
@@ -81,88 +105,12 @@ def _start(context: Context, params: Pretrain) -> "nn.Module":
     from models.checkpoints import load_checkpoint
     from models.weights import load_weights
 
-    encoder = _encoder.build(params.encoder)
+    encoder = _encoder.build_plain(params.encoder)
     if params.initial:
         path = context.root / params.initial
         found = load_weights(encoder, path) if path.suffix == ".safetensors" else load_checkpoint(encoder, path)
         context.progress.say(f"starting from {params.initial} ({found.format}); not used: {list(found.not_loaded)}")
-    return encoder
-
-
-def _with_head(encoder: "nn.Module", task: _pretext.Task, dropout: float) -> "nn.ModuleDict":
-    from torch import nn
-
-    from models.heads import build_head
-    from models.norm import train_mode
-    from pipeline.training.device import device
-
-    head = build_head("recognition", feature_dim=encoder.feature_dim, classes=task.classes, dropout=dropout)
-    model = nn.ModuleDict({"encoder": encoder, "head": head}).to(device())
-    train_mode(model, "running")
-    return model
-
-
-def _fit(
-    context: Context,
-    options: _training.Optimisation,
-    model: "nn.ModuleDict",
-    task: _pretext.Task,
-    source: _snippets.Snippets,
-    name: str,
-) -> dict[str, float]:
-    """One training; the model ends with its best weights. Metrics of the stage."""
-    import numpy as np
-    import torch
-    import torch.nn.functional as F
-    from torch import Tensor, nn
-
-    from models.encoders.snippets import snippet_features
-    from pipeline.evaluation.accuracy import top1
-    from pipeline.training.device import device
-    from pipeline.training.sampler import batch_indices, step_rng
-
-    min_scale = context.params.min_scale
-
-    def batches(step: int) -> tuple[Tensor, Tensor]:
-        rng = step_rng(options.seed, step)
-        order = batch_indices(options.seed, step, options.batch, len(task.examples), "wrap")
-        drawn = [_pretext.draw(task, task.examples[i], source, rng, min_scale) for i in order]
-        return torch.stack([clip for clip, _ in drawn]), torch.tensor([label for _, label in drawn])
-
-    def logits(model: nn.Module, clips: Tensor) -> Tensor:
-        assert isinstance(model, nn.ModuleDict)
-        result: Tensor = model["head"](snippet_features(model["encoder"], clips))
-        return result
-
-    def loss(model: nn.ModuleDict, batch: tuple[Tensor, Tensor], _generator: torch.Generator) -> dict[str, Tensor]:
-        return {"total": F.cross_entropy(logits(model, batch[0]), batch[1])}
-
-    labels = np.array([example.label for example in task.held_out])
-
-    def scores(model: nn.Module) -> np.ndarray:
-        rows = []
-        for start in range(0, len(task.held_out), options.batch):
-            part = task.held_out[start : start + options.batch]
-            clips = torch.stack([_pretext.draw(task, one, source, None, min_scale)[0] for one in part])
-            rows.append(logits(model, clips.to(device())).float().cpu().numpy())
-        return np.concatenate(rows)
-
-    def accuracy(model: nn.Module) -> dict[str, float]:
-        return {"accuracy": float((scores(model).argmax(axis=1) == labels).mean())}
-
-    result = _training.fit(context, options, model, loss, batches, name=name, validate=accuracy, metric="accuracy")
-    model.eval()
-    with torch.inference_mode():
-        final = scores(model)
-    video = np.unique([example.video for example in task.held_out], return_inverse=True)[1]
-    found = top1({name: final}, labels, video).interval(name)
-    prefix = "" if name == "acp" else f"{name}/"
-    return {
-        **found.metrics(f"{prefix}accuracy"),
-        f"{prefix}chance": 1 / task.classes,
-        f"{prefix}clips": float(len(task.examples)),
-        f"{prefix}best_step": float(result.best_step),
-    }
+    return _encoder.with_temporal(encoder, params.encoder)
 
 
 STAGE = DatasetStage(
@@ -171,7 +119,7 @@ STAGE = DatasetStage(
     reads=(kinds.FRAMES, kinds.COMPRESSED),
     needs="gpu",
     code=lambda params, _root, _variant: [
-        _encoder.table_entry(params.encoder),
+        *_encoder.table_entries(params.encoder),
         "models.heads.recognition:RecognitionHead",
     ],
     inputs=inputs,

@@ -20,7 +20,7 @@ from pipeline.run.files import write_bytes, write_json, write_text
 from pipeline.run.params import PARAMS_FILE, Section, flatten, read_params
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from stages import _outputs, _recognition, _summary
+from stages import _adaptive, _outputs, _recognition, _summary
 
 if TYPE_CHECKING:
     from pipeline.report import blocks
@@ -81,6 +81,7 @@ def report(context: Context) -> Mapping[str, float]:
         "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()}",
     }
     notes = _notes(dataset, truth, differences)
+    adaptive = _adaptive.drawn(root, dataset)
     html = page.report_page(
         page.Report(
             title="What happens, and when",
@@ -90,7 +91,10 @@ def report(context: Context) -> Mapping[str, float]:
             measures=[measure for found in _summary.measures(metrics).values() for measure in found],
             differences=differences,
             facts=facts,
-            sections=_sections(context, dataset, truth, predictions, scores, metrics, raw),
+            sections=[
+                *_sections(context, dataset, truth, predictions, scores, metrics, raw),
+                *_adaptive.section(adaptive),
+            ],
             stages=[_summary.stage_row(m) for m in metrics],
             failures=[
                 page.FailureRow(f["stage"], f["video"], f["cause"]) for m in metrics for f in m.get("failures", [])
@@ -104,6 +108,8 @@ def report(context: Context) -> Mapping[str, float]:
     write_text(out / "index.html", html)
     write_bytes(out / "plots" / "average_map.png", plots.average_map_bars(scores).light)
     write_bytes(out / "plots" / "map_against_tiou.png", plots.map_against_tiou(scores).light)
+    for name, plot in adaptive.items():
+        write_bytes(out / "plots" / f"{name}.png", plot.light)
     table = score_table(scores, "markdown") + "\n\n" + difference_table(differences, "markdown")
     lines = [*(f"- {key}: {value}" for key, value in facts.items()), "", table, "", *(f"{note}\n" for note in notes)]
     write_text(out / "tables" / "results.md", "\n".join(lines) + "\n")

@@ -211,6 +211,11 @@ def slowfast_8x8_r50_nl(base_width: int = 64) -> SlowFast:
     return SlowFast(Design(R50, 4, 5, non_local={"res3": (1, 3), "res4": (1, 3, 5)}), base_width)
 
 
+def slowfast_4x16_r101(base_width: int = 64) -> SlowFast:
+    """SlowFast 4x16, R101: the design of 4x16 R50 with the blocks of R101."""
+    return SlowFast(Design(R101, alpha=8, lateral_kernel=5), base_width)
+
+
 def slowfast_r101(base_width: int = 64) -> SlowFast:
     """SlowFast 8x8 and 16x8, R101 as published ("R101_50_50"): six blocks of res4 have a kernel in time."""
     return SlowFast(Design(R101, alpha=4, lateral_kernel=5), base_width)
@@ -222,7 +227,7 @@ def slowfast_r101_101(base_width: int = 64) -> SlowFast:
 
 
 def slowfast_r101_nl(base_width: int = 64) -> SlowFast:
-    """SlowFast 16x8, R101+NL."""
+    """SlowFast 8x8 and 16x8, R101+NL."""
     return SlowFast(Design(R101, 4, 5, non_local={"res4": (6, 13, 20)}), base_width)
 
 

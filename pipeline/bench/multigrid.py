@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(encoder: str, base_width: int, full: Grid, rounds: int) -> dict[str, Any]:
+def measure(encoder: str, base_width: int, full: Grid, rounds: int, precision: str = "float32") -> dict[str, Any]:
     """Times of all variants for Kinetics' stages of learning rate, at the baseline's epochs and at 1.5 times as many.
 
     Args:
@@ -36,6 +36,7 @@ def measure(encoder: str, base_width: int, full: Grid, rounds: int) -> dict[str,
         base_width: of the encoder, 64 is the paper's.
         full: the baseline's mini-batch.
         rounds: steps per shape that count, after one that does not.
+        precision: "float32", or "bf16" for autocast.
     """
     plans = {
         f"{name}_{factor}x": multigrid(full, 240_000, (94, 60, 42, 43), epoch_factor=factor, **options)
@@ -49,10 +50,11 @@ def measure(encoder: str, base_width: int, full: Grid, rounds: int) -> dict[str,
     torch.manual_seed(0)
     model = with_sub_batches(recogniser(build_encoder(encoder, base_width=base_width), CLASSES)).to(target)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    seconds = {grid: _step_seconds(model, optimizer, grid, parts, rounds, target) for grid, parts in shapes.items()}
+    seconds = {g: _step_seconds(model, optimizer, g, parts, rounds, target, precision) for g, parts in shapes.items()}
     baseline = seconds[full] * next(iter(plans.values())).baseline_steps
     return {
         "encoder": f"{encoder}, base_width {base_width}",
+        "precision": precision,
         "baseline": f"{full.B}x{full.T}x{full.H}x{full.W}",
         "step_s": {f"{g.B}x{g.T}x{g.H}x{g.W}": round(s, 4) for g, s in seconds.items()},
         "plans": {
@@ -89,7 +91,13 @@ def _total(plan: Multigrid, seconds: dict[Grid, float]) -> float:
 
 
 def _step_seconds(
-    model: nn.Module, optimizer: torch.optim.Optimizer, grid: Grid, parts: int, rounds: int, target: torch.device
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    grid: Grid,
+    parts: int,
+    rounds: int,
+    target: torch.device,
+    precision: str,
 ) -> float:
     set_parts(model, parts)
     pixels = torch.randn(grid.B, 3, grid.T, grid.H, grid.W, device=target)
@@ -98,7 +106,9 @@ def _step_seconds(
     for _ in range(rounds + 1):
         start = _now(target)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(pixels), labels).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = nn.functional.cross_entropy(model(pixels), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         taken.append(_now(target) - start)
     return statistics.median(taken[1:])

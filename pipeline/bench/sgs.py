@@ -51,7 +51,7 @@ class GivenBins(SGS):
         return weights.scatter(1, bins.unsqueeze(1), 0.5), lengths
 
 
-def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dict[str, Any]:
+def measure(bins: Sequence[int], batch: int, rounds: int, precision: str, size: int = SIZE) -> dict[str, Any]:
     """Frames per second and ratios of plain X3D-S and its ragged forms at one distribution of bins.
 
     Args:
@@ -59,6 +59,7 @@ def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dic
         batch: clips.
         rounds: each runs every form once, after one round that does not count.
         precision: of weights and features, see :data:`PRECISIONS`.
+        size: of the pictures, px.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -77,7 +78,7 @@ def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dic
     for module in (plain, adaptive, head):
         module.to(target, dtype).eval()
     sgs.fc.float()  # similarities are always compared in float32
-    pixels = torch.randn(batch, 3, FRAMES, SIZE, SIZE, device=target, dtype=dtype)
+    pixels = torch.randn(batch, 3, FRAMES, size, size, device=target, dtype=dtype)
 
     def classify(features: Tensor, layout: Layout | None) -> Tensor:
         logits: Tensor = head(mean_per_clip(features, layout))
@@ -116,7 +117,7 @@ def measure(bins: Sequence[int], batch: int, rounds: int, precision: str) -> dic
     return {
         "precision": precision,
         "batch": batch,
-        "clip": f"{FRAMES}x{SIZE}x{SIZE}",
+        "clip": f"{FRAMES}x{size}x{size}",
         "bins": list(bins),
         "mean_bins": round(statistics.mean(bins[i % len(bins)] for i in range(batch)), 3),
         "forms": rows,
@@ -138,10 +139,33 @@ def sgs() -> dict[str, Any]:
     return {"variant": kind, "asked_times_plain": ASKED[kind], "torch": torch.__version__, **found}
 
 
+def trained_bins(run: Path, count: int) -> dict[str, Any]:
+    """Active bins that the encoder after ``pretrain`` keeps of the test instances: ``count`` quantiles, and the histogram.
+
+    Raises:
+        ValueError: its clips have another number of frames, or it has no SGS.
+    """
+    from pipeline.datasets.schema import Dataset
+    from stages import _adaptive, _encoder, _outputs
+
+    folder = run / _outputs.ENCODERS.format(variant="acp")
+    spec = _encoder.load_spec(folder)
+    if spec.frames != FRAMES or spec.temporal is None or spec.temporal.name != "sgs":
+        raise ValueError(f"{folder}: {spec.frames} frames, temporal {spec.temporal}; needed: {FRAMES} frames and sgs")
+    counts = _adaptive.frames_kept(run, Dataset.load(run / _outputs.DATASET_FILE), folder)
+    kept = sorted(int(one) for values in counts.values() for one in values)
+    quantiles = [kept[int((i + 0.5) * len(kept) / count)] for i in range(count)]
+    histogram = {str(n): kept.count(n) for n in sorted(set(kept))}
+    return {"bins": quantiles, "instances": len(kept), "trained_mean_bins": statistics.mean(kept), "kept": histogram}
+
+
 def main() -> None:
     """Measure what the command line says and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench.sgs", description=__doc__)
     parser.add_argument("--bins", default=",".join(map(str, PAPER_BINS)), help="active bins of the clips, in turn")
+    parser.add_argument(
+        "--run", type=Path, help="in place of --bins: a folder with a finished pretrain of an SGS encoder"
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
@@ -150,7 +174,9 @@ def main() -> None:
     if device().type == "cpu":
         set_threads(1)
     bins = [int(number) for number in options.bins.split(",")]
-    text = json.dumps(measure(bins, options.batch, options.rounds, options.precision), indent=1)
+    trained = {} if options.run is None else trained_bins(options.run, options.batch)
+    found = measure(trained.get("bins", bins), options.batch, options.rounds, options.precision)
+    text = json.dumps({"asked_times_plain": ASKED[device().type], **trained, **found}, indent=1)
     print(text)
     if options.out:
         options.out.write_text(text + "\n")

@@ -116,6 +116,7 @@ def plan_views(
     side: int = 256,
     short_side: int | None = None,
     starts: Starts = "inner",
+    target_fps: float = 30.0,
 ) -> ViewPlan:
     """Plan the views of one video.
 
@@ -124,12 +125,13 @@ def plan_views(
         fps: of the video.
         size: its width and height in pixels.
         frames: frames of a clip, T.
-        rate: frames between them, at 30 fps.
+        rate: frames between them, at ``target_fps``.
         clips: clips in time.
         crops: crops of each clip, 1 or 3.
         side: of the square crop in pixels.
         short_side: the picture is scaled to; None: ``side``.
         starts: where clips begin.
+        target_fps: that ``rate`` counts in.
 
     Raises:
         ValueError: as :func:`clip_rows` and :func:`crop_places`.
@@ -138,7 +140,7 @@ def plan_views(
     places = crop_places(width, height, side, crops)
     views = tuple(
         View(clip, crop, rows, left, top, side)
-        for clip, rows in enumerate(clip_rows(n_frames, fps, frames, rate, clips, starts))
+        for clip, rows in enumerate(clip_rows(n_frames, fps, frames, rate, clips, starts, target_fps))
         for crop, (left, top) in enumerate(places)
     )
     return ViewPlan(width, height, views)
