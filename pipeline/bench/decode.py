@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 Load = Callable[[Path, np.ndarray], np.ndarray]
 """(file, frame numbers [8]) -> pictures [8, height, width, 3]."""
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "videos"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "videos"
 CLIPS = (
     "actions/k400_skateboarding.mp4",
     "actions/k400_cleaning_pool.mp4",
