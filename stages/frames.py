@@ -42,15 +42,12 @@ def units(context: Context) -> Sequence[Unit]:
 def decode(unit: Unit, params: Frames, folder: Path) -> Mapping[str, Any]:
     """Decode one video into ``unit.h5``; memory does not grow with its length."""
     from pipeline.datasets.stored import write_frames
-    from pipeline.video.decode import decode, decode_at
+    from pipeline.video.decode import shown_at
 
-    path, side, bgr = unit.inputs[0], params.short_side, params.storage == "jpeg"
-    attributes = {"duration_s": unit.spec["duration_s"]}
-    if params.fps == "native":
-        frames = decode(path, short_side=side, bgr=bgr)
-    else:
-        frames = decode_at(path, params.fps, side, bgr=bgr)
-        attributes["fps"] = params.fps
+    fps = None if params.fps == "native" else params.fps
+    attributes = {"duration_s": unit.spec["duration_s"]} | ({} if fps is None else {"fps": fps})
+    side, plain = params.short_side, params.storage != "jpeg"
+    frames = (shown.convert(side) if plain else shown.planes(side) for shown in shown_at(unit.inputs[0], fps))
     quality, crf = params.jpeg_quality, params.segment_crf
     return {"frames": write_frames(folder / "unit.h5", params.storage, frames, attributes, quality=quality, crf=crf)}
 

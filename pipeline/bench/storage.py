@@ -43,9 +43,8 @@ DECISION = (
 
 def _measure(file: Path, storage: str, pictures: list[np.ndarray]) -> Figures:
     """One storage of one clip's pictures, RGB."""
-    turned = [np.ascontiguousarray(one[..., ::-1]) if storage == "jpeg" else one for one in pictures]
     start = time.process_time()
-    frames = (Frame(float(at), one) for at, one in enumerate(turned))
+    frames = (Frame(float(at), one) for at, one in enumerate(pictures))
     write_frames(file, storage, frames, {"duration_s": 1.0}, quality=QUALITY, crf=CRF)
     writing = time.process_time() - start
     rng, spent, error = np.random.default_rng(0), list[float](), list[float]()

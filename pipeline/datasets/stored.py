@@ -18,7 +18,7 @@ from pipeline.run.kinds import FRAMES, FRAMES_RAW, FRAMES_SEGMENTS
 from pipeline.video import jpeg
 
 if TYPE_CHECKING:
-    from pipeline.video.decode import Frame
+    from pipeline.video.planes import Planes
 
 KINDS: Mapping[str, Kind] = {"jpeg": FRAMES, "raw": FRAMES_RAW, "segments": FRAMES_SEGMENTS}
 
@@ -38,14 +38,20 @@ _FORMS = {"jpeg": _Form("jpeg", 1, 64), "raw": _Form("picture", 1, 4), "segments
 
 
 def write_frames(
-    path: Path, storage: str, frames: "Iterator[Frame]", attributes: Mapping[str, Any], *, quality: int, crf: int
+    path: Path,
+    storage: str,
+    frames: "Iterator[tuple[float, np.ndarray | Planes]]",
+    attributes: Mapping[str, Any],
+    *,
+    quality: int,
+    crf: int,
 ) -> int:
     """Write an artifact of decoded pictures; returns their number. Memory does not grow with it.
 
     Args:
         path: of the artifact.
         storage: one of :data:`KINDS`.
-        frames: uint8 RGB pictures of one size with their times; BGR for ``jpeg``, OpenCV's own order.
+        frames: times, and uint8 RGB pictures of one size; for ``jpeg`` planes as well.
         attributes: of the kind, without width, height and group; without fps where it shall be the pictures' average.
         quality: of ``jpeg``, 1 to 100.
         crf: of ``segments``, 0 to 51, lower is better.
@@ -58,10 +64,9 @@ def write_frames(
 
     def rows() -> Iterator[tuple[float, Any]]:
         while group := list(islice(frames, form.coded)):
-            pictures = [frame.picture for frame in group]
+            pictures = [picture for _, picture in group]
             writer.attributes |= {"height": pictures[0].shape[0], "width": pictures[0].shape[1]}
-            times = [frame.pts_s for frame in group]
-            yield from zip(times, _code(storage, pictures, quality, crf), strict=True)
+            yield from zip([t for t, _ in group], _code(storage, pictures, quality, crf), strict=True)
 
     with KINDS[storage].writer(path, given) as writer:
         coming = rows()
@@ -72,12 +77,17 @@ def write_frames(
     return count
 
 
-def _code(storage: str, pictures: list[np.ndarray], quality: int, crf: int) -> Sequence[Any]:
+def _code(storage: str, pictures: list[Any], quality: int, crf: int) -> Sequence[Any]:
     if storage == "segments":
         from pipeline.video.segments import encode_group  # late: who only reads JPEG needs no PyAV
 
         return encode_group(pictures, crf)
-    return [jpeg.encode(one, quality, bgr=True) for one in pictures] if storage == "jpeg" else pictures
+    if storage == "raw":
+        return pictures
+    return [
+        jpeg.encode(one, quality) if isinstance(one, np.ndarray) else jpeg.encode_planes(one.y, one.u, one.v, quality)
+        for one in pictures
+    ]
 
 
 class StoredFrames:

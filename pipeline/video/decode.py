@@ -19,11 +19,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from pipeline.video import planes
 from pipeline.video.container import Clock, Damage, VideoError, open_video, promised_end
 from pipeline.video.unseen import pass_over_unseen
 
 __all__ = [
-    "Display", "Frame", "Orientation", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at", "probe", "scan",
+    "Display", "Frame", "Orientation", "Shown", "VideoError", "VideoInfo", "decode", "decode_at", "decode_shown_at",
+    "probe", "scan", "shown_at",
 ]  # fmt: skip
 
 GRID_TOLERANCE_S = 0.0015
@@ -38,10 +40,7 @@ SQUARE_PIXELS_WITHIN = 0.01
 
 
 class Frame(NamedTuple):
-    """One picture: its time in seconds from the first frame, and uint8 RGB [height, width, 3], contiguous.
-
-    The channels are in the order B, G, R where the caller asked for that.
-    """
+    """One picture: its time in seconds from the first frame, and uint8 RGB [height, width, 3], contiguous."""
 
     pts_s: float
     picture: np.ndarray
@@ -146,12 +145,21 @@ class Display(NamedTuple):
         # One swscale thread: the default would take every core for a picture of 64 rows.
         return self.scaler.reformat(frame, width, height, form, interpolation=SCALING, threads=1)
 
-    def picture(self, frame: VideoFrame, form: str = "rgb24") -> np.ndarray:
+    def picture(self, frame: VideoFrame) -> np.ndarray:
         """The upright picture; scaled before the copy."""
-        return self.orientation.apply(self.converted(frame, form).to_ndarray())
+        return self.orientation.apply(self.converted(frame).to_ndarray())
+
+    def planes(self, frame: VideoFrame) -> planes.Planes | np.ndarray:
+        """The upright picture as JPEG's planes; as RGB where it must be turned or has no such planes."""
+        if self.orientation == Orientation() and frame.format.name.startswith("yuv"):
+            plain = self.stored == (frame.height, frame.width) and frame.format.name in planes.FORMATS
+            found = planes.jfif(frame if plain else self.converted(frame, "yuv420p"))
+            if found is not None:
+                return found
+        return self.picture(frame)
 
 
-class _Shown(NamedTuple):
+class Shown(NamedTuple):
     """A decoded frame that is not converted yet: when it is shown, for how long, and how."""
 
     t: float
@@ -161,16 +169,21 @@ class _Shown(NamedTuple):
 
     @property
     def end(self) -> float:
+        """When it is off, s."""
         return self.t + self.duration
 
-    def convert(self, short_side: int | None = None, height: int | None = None, bgr: bool = False) -> Frame:
-        form = "bgr24" if bgr else "rgb24"
-        return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame, form))
+    def convert(self, short_side: int | None = None, height: int | None = None) -> Frame:
+        """The picture in RGB, of the size that is asked for."""
+        return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame))
+
+    def planes(self, short_side: int | None = None) -> tuple[float, planes.Planes | np.ndarray]:
+        """Its time, and what a JPEG file is made from soonest: see :meth:`Display.planes`."""
+        return self.t, self.display.scaled(short_side, None).planes(self.frame)
 
 
 def _walk(
     path: Path, container: InputContainer, stream: VideoStream, wanted: Callable[[float, float], bool] | None = None
-) -> Iterator[_Shown]:
+) -> Iterator[Shown]:
     """Yield every shown frame of an opened file, in order, unconverted; the only place that decodes.
 
     With ``wanted``, frames may be missing for whose time on show (start, end) it says no.
@@ -186,7 +199,7 @@ def _walk(
             t, duration = clock.time(frame)
             display = display or Display.of(frame, stream)
             damage.end_s = t + duration
-            yield _Shown(t, duration, frame, display)
+            yield Shown(t, duration, frame, display)
     damage.check_end()
 
 
@@ -220,20 +233,17 @@ def scan(path: Path, *, threads: int = 1) -> VideoInfo:
         return last.display.info(stream, count / last.end, last.end, count)
 
 
-def decode(path: Path, *, short_side: int | None = None, threads: int = 1, bgr: bool = False) -> Iterator[Frame]:
+def decode(path: Path, *, short_side: int | None = None, threads: int = 1) -> Iterator[Frame]:
     """Yield every shown frame in presentation order, in one pass and constant memory.
 
     Times are seconds from the first frame and strictly increase; the frames are exactly those a player shows (edit lists
-    are followed). ``short_side``: shorter side of the pictures in pixels, None for the stored size. ``bgr``: channels
-    in OpenCV's order. Errors come while iterating, after the frames before them.
+    are followed). ``short_side``: shorter side of the pictures in pixels, None for the stored size. Errors come while
+    iterating, after the frames before them.
 
     Raises:
         VideoError: no such file, empty, not a video, no video stream, damaged or truncated.
     """
-    path = Path(path)
-    with open_video(path, threads) as (container, stream):
-        for shown in _walk(path, container, stream):
-            yield shown.convert(short_side, bgr=bgr)
+    return (shown.convert(short_side) for shown in shown_at(path, None, threads=threads))
 
 
 def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[Frame]:
@@ -246,7 +256,7 @@ def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[
     """
     path, frames = Path(path), list[Frame]()
     with open_video(path, threads=1) as (container, stream):
-        pending: _Shown | None = None
+        pending: Shown | None = None
 
         def take_until(t: float) -> None:
             wanted = bisect_left(times, t - GRID_TOLERANCE_S) - len(frames)
@@ -260,9 +270,7 @@ def decode_shown_at(path: Path, times: Sequence[float], *, height: int) -> list[
     return frames
 
 
-def decode_at(
-    path: Path, fps: float, short_side: int | None = None, *, threads: int = 1, bgr: bool = False
-) -> Iterator[Frame]:
+def decode_at(path: Path, fps: float, short_side: int | None = None, *, threads: int = 1) -> Iterator[Frame]:
     """Yield the frames on show at the times k / fps, k = 0, 1, ..., up to the end of the last frame.
 
     On show at t is the last frame with a time of at most t (1.5 ms tolerance for rounded times). ``pts_s`` is the frame's
@@ -274,22 +282,35 @@ def decode_at(
         VideoError: as :func:`decode`.
         ValueError: ``fps`` is not positive.
     """
+    return (shown.convert(short_side) for shown in shown_at(path, fps, threads=threads))
+
+
+def shown_at(path: Path, fps: float | None, *, threads: int = 1) -> Iterator[Shown]:
+    """The frames of :func:`decode_at`, or with ``fps`` None those of :func:`decode`, for the caller to convert.
+
+    Raises:
+        VideoError, ValueError: as these.
+    """
+    path = Path(path)
+    if fps is None:
+        with open_video(path, threads) as (container, stream):
+            yield from _walk(path, container, stream)
+        return
     if not fps > 0:
         raise ValueError(f"fps is {fps}, it must be positive")
-    path = Path(path)
 
     def wanted(start: float, end: float) -> bool:
         return on_grid(start, end, fps)
 
     with open_video(path, threads) as (container, stream):
-        pending: _Shown | None = None
+        pending: Shown | None = None
         # A frame that is left out has no k / fps in its time; joined to its predecessor's it changes no choice.
         for shown in _walk(path, container, stream, wanted):
             if pending is not None and wanted(pending.t, shown.t):
-                yield pending.convert(short_side, bgr=bgr)
+                yield pending
             pending = shown
         if pending is not None and wanted(pending.t, pending.end):
-            yield pending.convert(short_side, bgr=bgr)
+            yield pending
 
 
 def on_grid(start: float, end: float, fps: float) -> bool:
