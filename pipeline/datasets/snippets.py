@@ -7,8 +7,8 @@ overlap (short videos) or leave gaps (long ones); times outside the file read it
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.datasets.opened import Store
 from pipeline.datasets.schema import Segment
-from pipeline.datasets.stored import StoredFrames, open_frames
+from pipeline.datasets.stored import Layout, StoredFrames, open_frames
 
 
 def frame_indices(pts: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -79,8 +79,9 @@ class _Loaded:
 class FrameStore(Store[StoredFrames]):
     """Reads pictures of ``frames`` artifacts by video id and row; keeps decoded videos in memory up to a bound.
 
-    Only the rows asked for are decoded, each once while the video is kept. The least recently used video goes first; a
-    video that is larger than the bound alone is decoded anew each time.
+    Where a video's pictures lie in its file is remembered, 24 bytes for each. Only the rows asked for are decoded, each once
+    while the video is kept. The least recently used video goes first; a video that is larger than the bound alone is
+    decoded anew each time.
 
     Args:
         paths: artifact of each video id.
@@ -92,7 +93,7 @@ class FrameStore(Store[StoredFrames]):
     def __init__(self, paths: Mapping[str, Path], capacity_bytes: int = 2**30) -> None:
         super().__init__(paths, capacity_bytes)
         self._capacity = capacity_bytes
-        self._pts: dict[str, np.ndarray] = {}
+        self._layouts: dict[str, Layout] = {}
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
 
     def pts(self, id_: str) -> np.ndarray:
@@ -102,13 +103,11 @@ class FrameStore(Store[StoredFrames]):
             KeyError: no such id.
             ArtifactError: the artifact is missing or not readable.
         """
-        if id_ not in self._pts:
-            self._pts[id_] = self._opened[id_].pts()
-        return self._pts[id_]
+        return self._layout(id_).pts
 
     def attributes(self, id_: str) -> Mapping[str, Any]:
         """What the artifact says of a video: width, height, fps, duration_s. Raises as :meth:`pts`."""
-        return self._opened[id_].attributes
+        return self._layout(id_).attributes
 
     def pictures(self, id_: str, indices: np.ndarray) -> np.ndarray:
         """Pictures of ``indices`` (int, any shape [...]): uint8 [..., height, width, 3], a copy.
@@ -143,5 +142,13 @@ class FrameStore(Store[StoredFrames]):
             _, oldest = self._loaded.popitem(last=False)
             held -= oldest.pictures.nbytes
 
-    def _open(self, id_: str, path: Path) -> AbstractContextManager[StoredFrames]:
-        return open_frames(path)
+    def _layout(self, id_: str) -> Layout:
+        if id_ not in self._layouts:
+            self._opened[id_]
+        return self._layouts[id_]
+
+    @contextmanager
+    def _open(self, id_: str, path: Path) -> Iterator[StoredFrames]:
+        with open_frames(path, self._layouts.get(id_)) as stored:
+            self._layouts[id_] = stored.layout
+            yield stored

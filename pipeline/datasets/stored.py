@@ -5,6 +5,7 @@
 - ``segments``: closed groups of H.264, a sixth of the bytes; a clip takes three to four times as long.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.run.artifacts import Kind, Reader, open_any
+from pipeline.run.artifacts import Kind, open_any
+from pipeline.run.heap import read_string
 from pipeline.run.kinds import FRAMES, FRAMES_RAW, FRAMES_SEGMENTS
 from pipeline.video import jpeg
 
@@ -90,16 +92,28 @@ def _code(storage: str, pictures: list[Any], quality: int, crf: int) -> Sequence
     ]
 
 
+class Layout(NamedTuple):
+    """What opening an artifact finds out; given to a later opening of the same file it need not be found out again."""
+
+    kind: str
+    attributes: Mapping[str, Any]
+    pts: np.ndarray
+    places: np.ndarray
+    """Of the rows in the file: byte of each picture, or of each byte string its :data:`pipeline.run.heap.REFERENCE`."""
+    state: tuple[int, ...]
+
+
 class StoredFrames:
     """An opened artifact of decoded pictures, of any form. Made by :func:`open_frames`."""
 
-    def __init__(self, reader: Reader, path: Path) -> None:
-        self.attributes = reader.attributes
-        self._reader = reader
+    def __init__(self, path: Path, layout: Layout, descriptor: int) -> None:
+        self.layout = layout
+        self.attributes = layout.attributes
         self._path = path
+        self._descriptor = descriptor
 
     def __len__(self) -> int:
-        return len(self._reader)
+        return len(self.layout.pts)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -108,7 +122,7 @@ class StoredFrames:
 
     def pts(self) -> np.ndarray:
         """Times of the rows in seconds, float64 [N]."""
-        return self._reader["pts"]
+        return self.layout.pts
 
     def pictures(self, rows: np.ndarray) -> np.ndarray:
         """Pictures of ascending, different ``rows`` [n]: uint8 RGB [n, height, width, 3].
@@ -118,11 +132,12 @@ class StoredFrames:
         """
         target = np.empty((len(rows), *self.size), dtype=np.uint8)
         try:
-            if self._reader.kind is FRAMES:
-                jpeg.decode_into(target, list(self._reader.rows("jpeg", rows)))
-            elif self._reader.kind is FRAMES_RAW:
-                for one, row in zip(target, rows, strict=True):  # h5py takes 100 ms for a list of rows
-                    one[:] = self._reader.rows("picture", slice(row, row + 1))[0]
+            if self.layout.kind == FRAMES.name:
+                jpeg.decode_into(target, self._strings(rows))
+            elif self.layout.kind == FRAMES_RAW.name:
+                for one, place in zip(target, self.layout.places[rows].tolist(), strict=True):
+                    if os.preadv(self._descriptor, [one.data], place) != one.nbytes:
+                        raise ValueError(f"it ends within the picture at byte {place}")
             else:
                 self._decode_segments(target, rows)
         except ValueError as error:
@@ -131,9 +146,12 @@ class StoredFrames:
 
     def jpegs(self, rows: np.ndarray) -> list[bytes]:
         """Pictures of ``rows`` as JPEG: the stored ones where they are that."""
-        if self._reader.kind is FRAMES:
-            return [self._reader.rows("jpeg", slice(row, row + 1))[0].tobytes() for row in rows]
+        if self.layout.kind == FRAMES.name:
+            return self._strings(rows)
         return [jpeg.encode(self.pictures(np.array([row]))[0], 90) for row in rows]
+
+    def _strings(self, rows: np.ndarray | slice) -> list[bytes]:
+        return [read_string(self._descriptor, place) for place in self.layout.places[rows].tolist()]
 
     def _decode_segments(self, target: np.ndarray, rows: np.ndarray) -> None:
         from pipeline.video.segments import decode_group
@@ -143,17 +161,38 @@ class StoredFrames:
         for number in np.unique(rows // group):
             places = np.flatnonzero(rows // group == number)
             inside = (rows[places] - number * group).tolist()
-            packets = list(self._reader.rows("packet", slice(number * group, number * group + inside[-1] + 1)))
+            packets = self._strings(slice(number * group, number * group + inside[-1] + 1))
             for place, picture in zip(places, decode_group(packets, inside, height, width), strict=True):
                 target[place] = picture
 
 
 @contextmanager
-def open_frames(path: Path) -> Iterator[StoredFrames]:
+def open_frames(path: Path, known: Layout | None = None) -> Iterator[StoredFrames]:
     """Open an artifact of decoded pictures, of whichever kind it is.
+
+    ``known``: the attribute ``layout`` of an earlier opening; it counts as long as the file is the same.
 
     Raises:
         ArtifactError: it is none, or not readable.
     """
+    path = Path(path)
+    layout = known if known is not None and path.is_file() and _state(path) == known.state else _find_out(path)
+    with open(path, "rb", buffering=0) as file:
+        yield StoredFrames(path, layout, file.fileno())
+
+
+def _find_out(path: Path) -> Layout:
     with open_any(tuple(KINDS.values()), path) as reader:
-        yield StoredFrames(reader, Path(path))
+        if reader.kind is FRAMES_RAW:
+            step = reader.attributes["height"] * reader.attributes["width"] * 3
+            runs = [extent.offset + np.arange(extent.rows) * step for extent in reader.extents("picture")]
+            places = np.concatenate([np.zeros(0, np.int64), *runs])
+        else:
+            places = reader.strings("jpeg" if reader.kind is FRAMES else "packet")
+        return Layout(reader.kind.name, reader.attributes, reader["pts"], places, _state(path))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Changes when a file is written anew."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

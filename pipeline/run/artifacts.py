@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from pipeline.run.files import atomic_path
+from pipeline.run.heap import REFERENCE
 
 BYTES = "bytes"
 """dtype of an array whose elements are byte strings of any length (encoded pictures)."""
@@ -321,11 +322,24 @@ class Reader:
         declared, data = self.kind.arrays[name], self._sets[name]
         if declared.compress or declared.dtype == BYTES:
             raise ArtifactError(f"{self.kind.name}.{name}: only plain arrays of numbers have places in the file")
-        chunks = [data.id.get_chunk_info(i) for i in range(data.id.get_num_chunks())]
+        chunks: list[Any] = []
+        data.id.chunk_iter(chunks.append)
         return [
             Extent(chunk.chunk_offset[0], min(data.chunks[0], len(data) - chunk.chunk_offset[0]), chunk.byte_offset)
             for chunk in sorted(chunks, key=lambda chunk: chunk.chunk_offset[0])
         ]
+
+    def strings(self, name: str) -> np.ndarray:
+        """Where the rows of an array of byte strings lie in the file: [N] of :data:`pipeline.run.heap.REFERENCE`.
+
+        Raises:
+            ArtifactError: it is not one of byte strings.
+        """
+        if self.kind.arrays[name].dtype != BYTES:
+            raise ArtifactError(f"{self.kind.name}.{name}: not an array of byte strings")
+        data = self._sets[name]
+        chunks = [data.id.read_direct_chunk((start,))[1] for start in range(0, len(data), data.chunks[0])]
+        return np.frombuffer(b"".join(chunks), REFERENCE)[: len(data)]
 
     def __len__(self) -> int:
         """Number of rows of the first declared array."""
