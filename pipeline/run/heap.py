@@ -43,7 +43,9 @@ def read_string(descriptor: int, reference: tuple[int, int, int]) -> bytes:
         number, _references, bytes_ = _OBJECT.unpack_from(block.ljust(at + _OBJECT.size, b"\0"), at)
         at += _OBJECT.size
         if number == wanted and bytes_ == length:
-            return block[at : at + length] if at + length <= len(block) else os.pread(descriptor, length, heap + at)
+            found = block[at : at + length] if at + length <= len(block) else os.pread(descriptor, length, heap + at)
+            if len(found) == length:
+                return found
         if number in (0, wanted):  # 0 is the free space, the last one
             break
         at += -(-bytes_ // 8) * 8

@@ -104,7 +104,7 @@ def test_pictures_come_by_row_in_the_asked_shape(tmp_path: Path) -> None:
 def test_each_row_is_decoded_once_while_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     real = jpeg.decode
-    monkeypatch.setattr(jpeg, "decode", lambda data: decoded.append(1) or real(data))
+    monkeypatch.setattr(jpeg, "decode", lambda data, into: decoded.append(1) or real(data, into))
     store = FrameStore({"a": write_frames(tmp_path / "a.h5", 30)})
     first = store.pictures("a", np.array([3, 3, 4, 5]))
     assert len(decoded) == 3

@@ -141,3 +141,21 @@ def test_a_row_that_is_no_picture_names_the_file(tmp_path: Path) -> None:
     KINDS["jpeg"].write(tmp_path / "a.h5", {"pts": [0.0, 1.0], "jpeg": data}, attributes)
     with open_frames(tmp_path / "a.h5") as stored, pytest.raises(ValueError, match=r"a\.h5: these 13 bytes"):
         stored.pictures(np.array([0, 1]))
+
+
+@pytest.mark.parametrize("storage", KINDS)
+def test_a_file_that_was_written_anew_is_read_anew(video: Path, tmp_path: Path, storage: str) -> None:
+    frames = FrameStore({"a": store(video, tmp_path, storage)}, capacity_bytes=0)
+    first = frames.pictures("a", np.array([40]))
+    frames.close()
+    known = dict(frames._layouts)
+    assert np.array_equal(frames.pictures("a", np.array([40])), first)
+    assert frames._layouts["a"] is known["a"], "the same file was asked again"
+    frames.close()
+    store(video, tmp_path, storage, fps=5, short_side=20)
+    assert frames.pictures("a", np.array([10])).shape == (1, 20, 30, 3)
+    assert len(frames.pts("a")) == 20
+    frames.close()
+    (tmp_path / f"{storage}.h5").unlink()
+    with pytest.raises(ArtifactError, match="no such file"):
+        frames.pictures("a", np.array([10]))

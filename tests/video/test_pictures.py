@@ -33,6 +33,9 @@ def test_jpeg_errors_are_clear() -> None:
         jpeg.decode(b"abc")
     with pytest.raises(ValueError, match="0 bytes"):
         jpeg.decode(b"")
+    whole = jpeg.encode(moving_picture(0), 90)
+    with pytest.raises(ValueError, match="not a picture that can be decoded"):
+        jpeg.decode(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="quality is 0"):
         jpeg.encode(grey_picture(0), 0)
     with pytest.raises(ValueError, match="float64"):
