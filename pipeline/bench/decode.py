@@ -4,6 +4,7 @@ CPU seconds of one thread, medians of runs that alternate with the peers'. Clips
 ``../shared/videos`` is there.
 """
 
+import importlib
 import resource
 import statistics
 import subprocess
@@ -151,9 +152,9 @@ def loader() -> Figures:
     cv2.setNumThreads(1)
     stage = find_stage("frames")
     assert isinstance(stage, VideoStage)
-    peers, notes = _peers()
     rows: Figures = {}
     with bench_clips(least=FRAMES * STRIDE) as clips, tempfile.TemporaryDirectory() as temp:
+        peers, notes = _peers(next(iter(clips.values())))
         for name, path in clips.items():
             source = about(path)
             side = min(SHORT_SIDE, source["width"], source["height"])
@@ -239,20 +240,21 @@ def _crop(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return crop_resize(pictures[:, top : top + side, left : left + side], CROP, CROP)
 
 
-def _peers() -> tuple[dict[str, Load], Figures]:
+def _peers(sample: Path) -> tuple[dict[str, Load], Figures]:
     """Loaders that seek in the file, one thread each, as their documentation has it; and why one is not there."""
     peers: dict[str, Load] = {"pyav": _pyav, "opencv": _opencv}
-    try:
-        from torchcodec.decoders import VideoDecoder
+    try:  # its libraries are loaded by the first decoder
+        _torchcodec(sample, np.arange(1))
     except (ImportError, OSError, RuntimeError) as error:
         return peers, {"torchcodec": f"not installed ({type(error).__name__})"}
+    return {**peers, "torchcodec": _torchcodec}, {}
 
-    def torchcodec(path: Path, wanted: np.ndarray) -> np.ndarray:
-        decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
-        pictures: np.ndarray = decoder.get_frames_at(wanted.tolist()).data.numpy()
-        return pictures
 
-    return {**peers, "torchcodec": torchcodec}, {}
+def _torchcodec(path: Path, wanted: np.ndarray) -> np.ndarray:
+    decoders: Any = importlib.import_module("torchcodec.decoders")
+    decoder = decoders.VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+    pictures: np.ndarray = decoder.get_frames_at(wanted.tolist()).data.numpy()
+    return pictures
 
 
 def _pyav(path: Path, wanted: np.ndarray) -> np.ndarray:
