@@ -57,6 +57,7 @@ NAMED_IN_ONE_FILE = {
 LIGHT_MACHINE = ("models", "pipeline.training", "pipeline.datasets.world")
 NOT_ON_A_LIGHT_MACHINE = (
     "pydantic", "mlflow", "prefect", "av", "rich", "psutil", "dvc", "scenedetect", "scipy", "matplotlib", "jinja2",
+    "simplejpeg",
 )  # fmt: skip
 
 MOST_LINES = {"pipeline/**.py": 400, "models/**.py": 400, "tests/**.py": 400, "stages/*.py": 200}

@@ -272,14 +272,15 @@ class Reader:
     """An opened artifact: ``reader[name]`` reads an array, ``reader.rows(name, slice)`` a part of one."""
 
     def __init__(self, kind: Kind, file: h5py.File, path: Path) -> None:
-        found = (file.attrs.get("kind"), int(file.attrs.get("version", -1)))
+        attributes = file.attrs  # a new object each time that it is asked for
+        found = (attributes.get("kind"), int(attributes.get("version", -1)))
         if found != (kind.name, kind.version):
             raise ArtifactError(
                 f"{path}: holds kind {found[0]!r} version {found[1]}, "
                 f"this reader knows {kind.name!r} version {kind.version}; run the stage that writes it again"
             )
         missing = [n for n in kind.arrays if n in kind.required() and n not in file]
-        missing += [n for n in kind.attributes if n not in file.attrs]
+        missing += [n for n in kind.attributes if n not in attributes]
         if missing:
             raise ArtifactError(f"{path}: {missing} missing from this {kind.name} artifact")
         # Opened once: opening a data set takes h5py as long as reading a picture from it.
@@ -294,7 +295,7 @@ class Reader:
                 )
         self.kind = kind
         self._path = path
-        self.attributes: dict[str, Any] = {n: t(file.attrs[n]) for n, t in kind.attributes.items()}
+        self.attributes: dict[str, Any] = {n: t(attributes[n]) for n, t in kind.attributes.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.rows(name, slice(None))
