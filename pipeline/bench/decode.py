@@ -5,7 +5,6 @@ CPU seconds of one thread, medians of runs that alternate with the peers'. Clips
 """
 
 import importlib
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.bench.timing import alternating_clocks, alternating_seconds, cpu_with_children
 
 Figures = dict[str, Any]
 Load = Callable[[Path, np.ndarray], np.ndarray]
@@ -53,7 +54,8 @@ def decode_stage() -> Figures:
     stage = find_stage("frames")
     assert isinstance(stage, VideoStage)
     rows: Figures = {}
-    start = _alternate({"ffmpeg": lambda: _ffmpeg(None, "")})["ffmpeg"][0]
+    start = alternating_seconds({"ffmpeg": lambda: _ffmpeg(None, "")}, clock=cpu_with_children)["ffmpeg"]
+    clocks = cpu_with_children, time.perf_counter
     with bench_clips() as clips, tempfile.TemporaryDirectory() as temp:
         for name, path in clips.items():
             source = about(path)
@@ -74,7 +76,8 @@ def decode_stage() -> Figures:
                 area = f"fps=5,scale={size}:flags=area,format=rgb24"
                 actions["ours_5_fps_256"] = lambda run=run: run(5, SHORT_SIDE)  # type: ignore[misc]
                 actions["ffmpeg_5_fps_256"] = lambda path=path, area=area: _ffmpeg(path, area)  # type: ignore[misc]
-            cost = _alternate(actions, before=lambda: (Path(temp) / "unit.h5").unlink(missing_ok=True))
+            # A file that is written over is freed by the one that writes: no cost of a stage, whose files are new.
+            cost = alternating_clocks(actions, clocks, before=lambda: (Path(temp) / "unit.h5").unlink(missing_ok=True))
             cpu = {key: seconds for key, (seconds, _) in cost.items()}
             ratios = {
                 "times_ffmpeg_5_fps": cpu["ffmpeg_5_fps"] / cpu["ours_5_fps"],
@@ -327,28 +330,3 @@ def _ffmpeg(path: Path | None, filters: str) -> None:
         command += ["-threads", "1", "-i", str(path), "-an", "-vf", filters, "-filter_threads", "1", "-threads", "1"]
         command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-y", "/dev/null"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _alternate(
-    actions: Mapping[str, Callable[[], None]], runs: int = 3, before: Callable[[], None] = lambda: None
-) -> dict[str, tuple[float, float]]:
-    """Median CPU seconds, child processes included, and seconds by the clock of each action, of runs in turn.
-
-    A first round warms up; ``before`` is called before each run and not measured.
-    """
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
-    for _ in range(runs + 1):
-        for name, action in actions.items():
-            before()
-            cpu, clock = _cpu_with_children(), time.perf_counter()
-            action()
-            spent[name].append((_cpu_with_children() - cpu, time.perf_counter() - clock))
-    return {
-        name: (statistics.median(cpu for cpu, _ in runs[1:]), statistics.median(clock for _, clock in runs[1:]))
-        for name, runs in spent.items()
-    }
-
-
-def _cpu_with_children() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

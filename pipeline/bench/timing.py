@@ -3,7 +3,7 @@
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -37,13 +37,24 @@ def alternating_seconds(
     actions: Mapping[str, Callable[[], Any]], runs: int = 3, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
     """Medians of several runs of each action, in turn, so that what changes on the machine meets all; one warms up."""
-    spent: dict[str, list[float]] = {name: [] for name in actions}
+    return {name: seconds for name, (seconds,) in alternating_clocks(actions, (clock,), runs).items()}
+
+
+def alternating_clocks(
+    actions: Mapping[str, Callable[[], Any]],
+    clocks: Sequence[Callable[[], float]],
+    runs: int = 3,
+    before: Callable[[], Any] = lambda: None,
+) -> dict[str, tuple[float, ...]]:
+    """The same by several clocks of the same runs; ``before`` is called before each run and not measured."""
+    spent: dict[str, list[list[float]]] = {name: [] for name in actions}
     for _ in range(runs + 1):
         for name, action in actions.items():
-            start = clock()
+            before()
+            start = [clock() for clock in clocks]
             action()
-            spent[name].append(clock() - start)
-    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+            spent[name].append([clock() - begun for clock, begun in zip(clocks, start, strict=True)])
+    return {name: tuple(map(statistics.median, zip(*rows[1:], strict=True))) for name, rows in spent.items()}
 
 
 def cpu_with_children() -> float:
