@@ -150,13 +150,13 @@ class Display(NamedTuple):
         return self.orientation.apply(self.converted(frame).to_ndarray())
 
     def planes(self, frame: VideoFrame) -> planes.Planes | np.ndarray:
-        """The upright picture as JPEG's planes; as RGB where it must be turned or has no such planes."""
-        if self.orientation == Orientation() and frame.format.name.startswith("yuv"):
-            plain = self.stored == (frame.height, frame.width) and frame.format.name in planes.FORMATS
-            found = planes.jfif(frame if plain else self.converted(frame, "yuv420p"))
-            if found is not None:
-                return found
-        return self.picture(frame)
+        """The picture as JPEG's planes where it is shown as it is stored, else the upright picture in RGB.
+
+        Not of scaled ones: swscale's planes of these are half a dB farther from the source than by way of its RGB.
+        """
+        as_stored = self.orientation == Orientation() and self.stored == (frame.height, frame.width)
+        found = planes.jfif(frame) if as_stored else None
+        return self.picture(frame) if found is None else found
 
 
 class Shown(NamedTuple):
@@ -177,7 +177,7 @@ class Shown(NamedTuple):
         return Frame(self.t, self.display.scaled(short_side, height).picture(self.frame))
 
     def planes(self, short_side: int | None = None) -> tuple[float, planes.Planes | np.ndarray]:
-        """Its time, and what a JPEG file is made from soonest: see :meth:`Display.planes`."""
+        """Its time, and what a JPEG file is best made from: see :meth:`Display.planes`."""
         return self.t, self.display.scaled(short_side, None).planes(self.frame)
 
 

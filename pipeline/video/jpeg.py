@@ -1,11 +1,13 @@
-"""JPEG bytes to and from uint8 RGB arrays, and from planes (simplejpeg: libjpeg-turbo): 4:2:0, its exact transform."""
+"""JPEG bytes to and from uint8 RGB arrays, and from planes; 4:2:0.
+
+OpenCV makes them from RGB, with the exact transform; simplejpeg, which takes planes and fills arrays, from these, and reads.
+"""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg, encode_jpeg_yuv_planes
-
-SUBSAMPLING = "420"
+from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg_yuv_planes
 
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
@@ -17,8 +19,11 @@ def encode(picture: np.ndarray, quality: int) -> bytes:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"got {picture.dtype} {picture.shape}, a picture is uint8 [height, width, 3]")
     _check(quality)
-    data: bytes = encode_jpeg(np.ascontiguousarray(picture), quality, "RGB", SUBSAMPLING, fastdct=False)
-    return data
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape}")
+    return data.tobytes()
 
 
 def encode_planes(y: np.ndarray, u: np.ndarray, v: np.ndarray, quality: int) -> bytes:
