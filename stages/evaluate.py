@@ -1,27 +1,35 @@
 """evaluate@E: detections of encoder E's head on the test split, scored by the official ActivityNet rule.
 
-In: features and head of encoder E. Out: ``predictions.json`` in ActivityNet's submission format, and the metrics: mAP at
-tIoU 0.5:0.05:0.95 and their average, with a percentile bootstrap over the test videos.
+In: features and head of encoder E, and where ``classes.source`` is external a score file. Out: ``predictions.json`` in
+ActivityNet's submission format, and the metrics: mAP at tIoU 0.5:0.05:0.95 and their average, with a percentile bootstrap
+over the test videos.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pipeline.datasets.schema import Dataset
+from pipeline.datasets.schema import Dataset, Video
 from pipeline.run import kinds
 from pipeline.run.files import write_json
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _detections, _localiser, _outputs
+from stages import _detections, _localiser, _outputs, _video_classes, _video_classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.evaluation.segments import GroundTruth
 
 
 class Evaluate(Section):
     """Section ``evaluate`` of params.yaml."""
 
     postprocess: _detections.Postprocess
+    classes: _video_classes.Classes = _video_classes.Classes()
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of the test videos")
     seed: int = Field(0, ge=0)
     threads: int = Field(2, ge=1, description="torch threads")
@@ -30,47 +38,38 @@ class Evaluate(Section):
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
     features = context.root / _outputs.FEATURES.format(variant=context.variant)
-    return [
-        context.root / _outputs.DATASET_FILE,
-        features,
-        context.root / _outputs.HEADS.format(variant=context.variant),
-    ]
+    head = context.root / _outputs.HEADS.format(variant=context.variant)
+    scores = context.params.classes.file
+    return [context.root / _outputs.DATASET_FILE, features, head, *([context.root / scores] if scores else [])]
 
 
 def evaluate_encoder(context: Context) -> Mapping[str, float]:
     """Predict every test video, write the submission, score it."""
     from pipeline.evaluation.bootstrap import bootstrap
     from pipeline.evaluation.segments import load_ground_truth, load_predictions
-    from pipeline.training.device import device, set_threads
+    from pipeline.training.device import set_threads
 
     params: Evaluate = context.params
     set_threads(params.threads)
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     folder = _outputs.FEATURES.format(variant=context.variant)
-    localiser, classifier, classes = _localiser.load(context.root / _outputs.HEADS.format(variant=context.variant))
-    localiser.to(device()), classifier.to(device())
+    head = context.root / _outputs.HEADS.format(variant=context.variant)
     testing = [v for v in dataset.subset("testing") if v.segments]
     if not testing:
         raise StageError("there is no annotated video in the subset 'testing'")
-    # The official rule refuses a class that the subset does not have; such detections can only be wrong there.
-    known = {s.label for v in testing for s in v.segments}
-    results, outside = {}, 0
-    context.progress.start("videos", len(testing))
-    for done, video in enumerate(testing, start=1):
-        path = _outputs.artifact(context.root, folder, video)
-        rows = []
-        if path.is_file():  # a video that failed before stays in the truth: its instances count as missed
-            features = _detections.read_features(path).to(device())
-            rows = _detections.localise(localiser, classifier, classes, params.postprocess, features, video.duration_s)
-        results[video.id] = [row for row in rows if row["label"] in known]
-        outside += len(rows) - len(results[video.id])
-        context.progress.update(done)
-    submission = context.result / "predictions" / "predictions.json"
-    write_json(submission, {"version": "VERSION 1.3", "external_data": {}, "results": results})
-
     truth = load_ground_truth(context.root / _outputs.DATASET_FILE, "testing")
+    # A video that failed before has no features; it stays in the truth: its instances count as missed.
+    stored = _outputs.existing(context.root, folder, testing)
+    features = {video: _detections.read_features(path) for video, path in stored.items()}
+    found, metrics, source = _detect(context, head, features, truth)
+    # The official rule refuses a class that the subset does not have; such detections can only be wrong there.
+    results = {v.id: [row for row in found.get(v.id, []) if row["label"] in truth.labels] for v in testing}
+    outside = sum(map(len, found.values())) - sum(map(len, results.values()))
+    submission = context.result / "predictions" / "predictions.json"
+    write_json(submission, {"version": "VERSION 1.3", "external_data": source, "results": results})
+
     sampled = bootstrap(truth, {"it": load_predictions(submission)}, resamples=params.resamples, seed=params.seed)
-    metrics = {f"mAP/{tiou:.2f}": float(value) for tiou, value in zip(sampled.tious, sampled.point["it"], strict=True)}
+    metrics |= {f"mAP/{tiou:.2f}": float(value) for tiou, value in zip(sampled.tious, sampled.point["it"], strict=True)}
     return {
         **metrics,
         **sampled.average("it").metrics("average_mAP"),
@@ -81,12 +80,51 @@ def evaluate_encoder(context: Context) -> Mapping[str, float]:
     }
 
 
+def _detect(
+    context: Context, head: Path, features: "Mapping[Video, Tensor]", truth: "GroundTruth"
+) -> tuple[Mapping[str, list[dict[str, Any]]], dict[str, float], dict[str, Any]]:
+    """Detections by video id, best first; metrics of the class scores; what the submission says of other sources."""
+    import torch
+
+    from pipeline.evaluation.video_scores import coverage
+    from pipeline.training.device import device
+
+    params: Evaluate = context.params
+    localiser, classifier, classes = _localiser.load(head)
+    localiser.to(device()), classifier.to(device())
+    found, proposals = {}, {}
+    context.progress.start("videos", len(features))
+    for done, (video, stored) in enumerate(features.items(), start=1):
+        one = stored.to(device())
+        if params.classes.source == "proposals":
+            found[video.id] = _detections.localise(
+                localiser, classifier, classes, params.postprocess, one, video.duration_s
+            )
+        else:
+            with torch.inference_mode():
+                (proposals[video.id],) = _detections.suppressed(localiser, localiser(one[None]), params.postprocess)
+        context.progress.update(done)
+    if params.classes.source == "proposals":
+        return found, {}, {}
+    of_videos = {video.id: one for video, one in features.items()}
+    scores = _video_classes.chosen_scores(params.classes, context.root, head, of_videos, truth)
+    covered = coverage(scores, list(of_videos), truth.labels)
+    context.progress.say(f"classes: {scores.origin}: {scores.source}: {covered}")
+    metrics = {"classes_missing": float(len(covered.missing_classes))}
+    source = {"used": params.classes.source == "external", "details": f"classes: {scores.origin}"}
+    durations_s = {video.id: video.duration_s for video in features}
+    return _video_classes.detections(params.classes, scores, proposals, durations_s), metrics, source
+
+
 STAGE = DatasetStage(
     name="evaluate",
     section=Evaluate,
     variants=_outputs.ENCODER_VARIANTS,
     reads=(kinds.FEATURES,),
-    code=lambda _params, root, variant: _localiser.saved_entries(root / _outputs.HEADS.format(variant=variant)),
+    code=lambda _params, root, variant: [
+        *_localiser.saved_entries(root / _outputs.HEADS.format(variant=variant)),
+        _video_classifier.entry(),
+    ],
     inputs=inputs,
     run=evaluate_encoder,
     outs={"predictions": _outputs.PREDICTIONS},

@@ -1,13 +1,14 @@
 """head@E: the localisation head on encoder E's frozen features at full fidelity (LoFi, section 3.1, stage 3).
 
 In: features of encoder E, and the segments. Out: a folder that ``predict`` can use by itself: the localiser (G-TAD or
-ActionFormer), trained on subset ``training``; the linear classifier that names a proposal's class from the features
-pooled over it, trained on the same subset's segments, the same way for every encoder; and the encoder.
+ActionFormer), trained on subset ``training``, where asked at several learning rates of which the best on validation stays;
+the linear classifier that names a proposal's class from the features pooled over it, trained on the same subset's segments,
+the same way for every encoder; the one that names the classes of a whole video; and the encoder.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -17,7 +18,21 @@ from pipeline.run.files import write_bytes
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _detections, _encoder, _localiser, _outputs, _stored_features, _training
+from stages import (
+    _detections,
+    _encoder,
+    _localiser,
+    _lr_search,
+    _outputs,
+    _stored_features,
+    _training,
+    _video_classifier,
+    _video_training,
+)
+
+if TYPE_CHECKING:
+    from models.heads.standardise import StandardisedLocaliser
+    from pipeline.training.loop import TrainResult
 
 
 class Head(Section):
@@ -27,6 +42,9 @@ class Head(Section):
     gtad: _localiser.GTADSpec = _localiser.GTADSpec()
     actionformer: _localiser.ActionFormerSpec = _localiser.ActionFormerSpec()
     training: _training.Optimisation
+    lr_search: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        None, description="learning rates to choose from by validation proposals; none: that of training"
+    )
     classifier: _training.Optimisation
     jitter: float = Field(0.1, ge=0, lt=0.5, description="shift of training segments' ends, relative to their length")
 
@@ -61,10 +79,19 @@ def train_head(context: Context) -> Mapping[str, float]:
         raise StageError("the head needs videos with features in the subsets 'training' and 'validation'")
     feature_dim = len(next(iter(training.values())))
 
-    _training.prepare(params.training)
     spec = _localiser.LocaliserSpec(params.name, getattr(params, params.name))
-    localiser = _localiser.build(spec, feature_dim).to(device())
-    found = _stored_features.fit(context, params.training, localiser, training, validation, "localiser")
+
+    def trained(options: _training.Optimisation, name: str) -> "tuple[StandardisedLocaliser, TrainResult]":
+        _training.prepare(options)
+        model = _localiser.build(spec, feature_dim).to(device())
+        return model, _stored_features.fit(context, options, model, training, validation, name)
+
+    searched: dict[str, float] = {}
+    if params.lr_search:
+        names = {"name": "localiser", "metric": _stored_features.METRIC}
+        localiser, found, searched = _lr_search.best_rate(context, params.training, params.lr_search, trained, **names)
+    else:
+        localiser, found = trained(params.training, "localiser")
 
     index = {label: i for i, label in enumerate(dataset.classes)}
     examples = [(v, k) for v in training for k in range(len(v.segments))]
@@ -108,16 +135,20 @@ def train_head(context: Context) -> Mapping[str, float]:
         validate=accuracy,
         metric="accuracy",
     )
+    of_videos, video_map = _video_training.train(context, params.classifier, training, validation, dataset.classes)
     snippets, frames = context.shared["features.snippets"], context.shared["frames"]
     compressed = {name: context.shared[f"compressed.{name}"] for name in ("short_side", "b_frames")}
     _localiser.save(context.result / "head", localiser, classifier, spec, dataset.classes, snippets, frames, compressed)
+    _video_classifier.save(context.result / "head", of_videos)
     # The encoder goes with its head, so that one folder is all that `predict` needs.
     for name in (_encoder.WEIGHTS_FILE, _encoder.SPEC_FILE):
         encoder = context.root / _outputs.ENCODERS.format(variant=context.variant)
         write_bytes(context.result / "head" / name, (encoder / name).read_bytes())
     return {
         _stored_features.METRIC: _stored_features.best(found),
-        "accuracy": max(row["accuracy"] for row in named.history if "accuracy" in row),
+        "accuracy": _lr_search.best_value(named, "accuracy"),
+        "video_mAP": video_map,
+        **searched,
     }
 
 
@@ -128,7 +159,7 @@ STAGE = DatasetStage(
     reads=(kinds.FEATURES,),
     reads_params=("features.snippets", "frames", "compressed.short_side", "compressed.b_frames"),
     needs="gpu",
-    code=lambda params, _root, _variant: _localiser.entries(params.name),
+    code=lambda params, _root, _variant: [*_localiser.entries(params.name), _video_classifier.entry()],
     inputs=inputs,
     run=train_head,
     checkpoints={"head": "stages._served"},

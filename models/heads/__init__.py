@@ -14,6 +14,7 @@ HEADS: dict[str, str] = {
     "actionformer": "models.heads.actionformer:ActionFormer",
     "gtad": "models.heads.gtad:GTAD",
     "segment_classifier": "models.heads.segment_classifier:SegmentClassifier",
+    "video_classifier": "models.heads.video_classifier:VideoClassifier",
     "feature_bank": "models.heads.feature_bank:FeatureBankHead",
     "recognition": "models.heads.recognition:RecognitionHead",
     "frame_labels": "models.heads.frame_labels:frame_labels",

@@ -6,14 +6,14 @@ video-level classifier; ``oracle``: the ground truth's labels, an upper bound th
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.datasets.formats.text import read_object
-from pipeline.evaluation.segments import FloatArray, GroundTruth, Predictions
+from pipeline.evaluation.segments import FloatArray, GroundTruth, Predictions, align_prefix
 
 Origin = Literal["external", "own", "oracle"]
 
@@ -109,6 +109,13 @@ def oracle_video_scores(gt: GroundTruth) -> VideoScores:
     scores = np.zeros((len(gt.videos), len(gt.labels)))
     scores[gt.video, gt.label] = 1.0
     return VideoScores("oracle", gt.videos, gt.labels, scores, gt.source)
+
+
+def align_videos(scores: VideoScores, gt: GroundTruth) -> VideoScores:
+    """With the ``v_`` of the scores' ids as in the ground truth, where the two differ by it alone."""
+    empty = np.empty(0, np.int64)
+    ids = Predictions(scores.videos, (), empty, empty, np.empty(0), np.empty(0), np.empty(0), scores.source)
+    return replace(scores, videos=align_prefix(gt, ids)[0].videos)
 
 
 def coverage(scores: VideoScores, videos: Sequence[str], classes: Sequence[str]) -> Coverage:

@@ -24,6 +24,7 @@ from pipeline.evaluation.segments import (
 from pipeline.evaluation.thumos import CHALLENGE_TIOUS, challenge
 from pipeline.evaluation.video_scores import (
     VideoScores,
+    align_videos,
     classify_proposals,
     coverage,
     load_video_scores,
@@ -172,8 +173,7 @@ def _classify(request: Request, gt: GroundTruth, pred: Predictions, top_k: int) 
         scores = oracle_video_scores(gt)
         top_k = len(gt.labels)
     else:
-        scores = load_video_scores(Path(str(request.class_scores)))
-        scores = _aligned(scores, gt)
+        scores = align_videos(load_video_scores(Path(str(request.class_scores))), gt)
     inside = set(gt.videos)
     covered = coverage(scores, [id_ for id_ in pred.videos if id_ in inside], gt.labels)
     if covered.missing_videos:
@@ -188,10 +188,3 @@ def _classify(request: Request, gt: GroundTruth, pred: Predictions, top_k: int) 
     return classified, text + (
         f"; {unknown} detections of classes that the subset lacks were left out" if unknown else ""
     )
-
-
-def _aligned(scores: VideoScores, gt: GroundTruth) -> VideoScores:
-    """With the ``v_`` of the score file's ids as in the ground truth, where the two files differ by it alone."""
-    empty = np.empty(0, np.int64)
-    ids = Predictions(scores.videos, (), empty, empty, np.empty(0), np.empty(0), np.empty(0), scores.source)
-    return replace(scores, videos=align_prefix(gt, ids)[0].videos)
