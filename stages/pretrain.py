@@ -7,7 +7,9 @@ By default the task is action classification (ACP): a clip is one snippet within
 instance's. ``plus`` goes on with the target's own positive segments (ACP+). The self-supervised tasks of Table 8 are
 ``arrow_of_time`` and ``playback_speed``; of several tasks each trains an encoder of its own, and their features stand
 side by side. ``initial`` starts from a file of weights, such as torchvision's ImageNet ResNets or a TSM of Kinetics; then
-``untrained`` is that file's encoder, Table 1's first row. (dvc sees the file's name, the work store its content.)
+``untrained`` is that file's encoder, Table 1's first row. With ``training`` null the file is taken as it is: the encoder of
+a pre-training on another data set, which has classes of its own (the paper's Kinetics). (dvc sees the file's name, the work
+store its content.)
 
 On trimmed videos (Kinetics, Something-Something, UCF101, HMDB51) this is the training of a recogniser: ``subset: training``,
 ``training.multigrid`` where that is wanted, and ``views`` for the published protocol: the scores of the ``testing`` or
@@ -47,7 +49,7 @@ class Pretrain(Section):
     dropout: float = Field(0.5, ge=0, lt=1)
     min_scale: float = Field(0.8, gt=0, le=1, description="smallest random window, relative to the largest")
     flip: bool = Field(False, description="mirror every second clip; not where left and right tell classes apart")
-    training: _multigrid.ClipTraining
+    training: _multigrid.ClipTraining | None = Field(description="none: nothing, `initial` is what pre-training gave")
     plus: _multigrid.ClipTraining | None = Field(None, description="ACP+: go on with the training subset's segments")
     views: _views.Views | None = Field(
         None, description="of trimmed videos: a clip protocol to score them by at the end"
@@ -60,6 +62,8 @@ class Pretrain(Section):
         ragged = self.encoder.temporal is not None and self.encoder.temporal.name in ("sgs", "slowfast_sgs")
         if ragged and any(one is not None and one.multigrid for one in (self.training, self.plus)):
             raise ValueError("training.multigrid: the clips of SGS are of unequal length, parts of a batch cannot be")
+        if self.training is None and (self.initial is None or self.plus is not None or self.views is not None):
+            raise ValueError("training: null needs `initial`, the pre-trained weights, and no `plus` or `views`")
         return self
 
 
@@ -77,6 +81,8 @@ def pretrain(context: Context) -> Mapping[str, float]:
     from models.weights import save_weights
 
     params: Pretrain = context.params
+    if params.training is None:
+        return _as_given(context, params)
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     source = _snippets.Snippets.of_root(context.root, params.encoder, [v.id for v in dataset])
     started, trained, metrics = [], [], dict[str, float]()
@@ -98,6 +104,15 @@ def pretrain(context: Context) -> Mapping[str, float]:
     for folder, encoders in (("untrained", started), ("acp", trained)):
         _encoder.save(context.result / folder, _encoder.combined(encoders), spec)
     return metrics
+
+
+def _as_given(context: Context, params: Pretrain) -> Mapping[str, float]:
+    """Nothing is learned here: the file's encoder is what pre-training on another data set gave, such as Kinetics."""
+    encoder = _start(context, params)
+    for folder in ("untrained", "acp"):
+        _encoder.save(context.result / folder, encoder, params.encoder)
+    (context.result / "history").mkdir()
+    return {}
 
 
 def _start(context: Context, params: Pretrain) -> "nn.Module":

@@ -4,6 +4,7 @@ A trimmed clip becomes one segment from its first to its last frame, so that pre
 other action. Annotated videos without a file are left out; ``check`` lists them with every other defect.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.definition import AnnotatedDefinition, DefinitionError, resolve_source
+from pipeline.datasets.definition import UNUSED, AnnotatedDefinition, DefinitionError, resolve_source
 from pipeline.datasets.folder import PlannedFile, probe_video
-from pipeline.datasets.formats.common import Annotations, FormatError
+from pipeline.datasets.formats.common import AnnotatedVideo, Annotations, FormatError
 from pipeline.datasets.formats.table import read_annotations
 from pipeline.datasets.locate import locate
 from pipeline.datasets.readers import Planned
@@ -24,7 +25,7 @@ CLASS = "class"
 
 
 def annotations(definition: AnnotatedDefinition, root: Path) -> Annotations:
-    """The definition's annotations, subsets renamed to ours.
+    """The definition's annotations, subsets renamed to ours, the held-out videos in ``validation``.
 
     Raises:
         DefinitionError: the files are missing or not in the format.
@@ -34,7 +35,8 @@ def annotations(definition: AnnotatedDefinition, root: Path) -> Annotations:
         found = read_annotations(definition.format, root / definition.annotations, definition.split, names)
     except FormatError as error:
         raise DefinitionError(f"data set {definition.name}: {error}") from error
-    return found.renamed(definition.subsets)
+    found = found.renamed(definition.subsets)
+    return replace(found, videos=tuple(_dealt(video, definition.held_out) for video in found.videos))
 
 
 def classes(definition: AnnotatedDefinition, root: Path) -> tuple[str, ...]:
@@ -49,27 +51,26 @@ def plan(definition: AnnotatedDefinition, root: Path) -> list[Planned]:
         DefinitionError: as :func:`annotations`, the folder is missing, a subset is none of ours, or no video has a file.
     """
     found = annotations(definition, root)
+    videos = [video for video in found.videos if video.subset != UNUSED]
     folder = resolve_source(definition, root)
-    strange = next((video.subset for video in found.videos if video.subset not in SUBSETS), None)
+    strange = next((video.subset for video in videos if video.subset not in SUBSETS), None)
     if strange is not None:
         raise DefinitionError(
             f"data set {definition.name}: subset is {strange!r}, ours are {', '.join(SUBSETS)}; "
             f"say which it is in the definition, `subsets: {{{strange}: testing}}`"
         )
-    located = locate(found.videos, folder)
+    located = locate(videos, folder)
     if not located.files:
-        raise DefinitionError(
-            f"data set {definition.name}: none of its {len(found.videos)} videos has a file in {folder}"
-        )
+        raise DefinitionError(f"data set {definition.name}: none of its {len(videos)} videos has a file in {folder}")
     errors = sum(defect.severity == "error" for defect in found.defects)
     if located.missing or errors:
         print(
-            f"{definition.name}: {len(located.missing)} of {len(found.videos)} annotated videos have no file, {errors} "
+            f"{definition.name}: {len(located.missing)} of {len(videos)} annotated videos have no file, {errors} "
             f"annotation rows cannot be read; `python -m pipeline check --dataset {definition.name}` lists them",
             file=sys.stderr,
         )
     planned = []
-    for video in sorted(found.videos, key=lambda v: v.id):
+    for video in sorted(videos, key=lambda v: v.id):
         if video.id in located.files:
             file = located.files[video.id]
             entry = PlannedFile(video.id, _relative(file, definition, root), video.subset, video.segments)
@@ -86,6 +87,12 @@ def make(_id: str, inputs: Sequence[Path], spec: Mapping[str, Any], _folder: Pat
     if spec["trimmed"] and CLASS in spec["labels"]:
         segments = (Segment(spec["labels"][CLASS], 0.0, video.duration_s),)
     return replace(video, segments=segments, labels=dict(spec["labels"]))
+
+
+def _dealt(video: AnnotatedVideo, held_out: float) -> AnnotatedVideo:
+    """By its id alone, so that one more video moves no other."""
+    place = int.from_bytes(hashlib.blake2b(video.id.encode(), digest_size=8).digest()) / 2**64
+    return replace(video, subset="validation") if video.subset == "training" and place < held_out else video
 
 
 def _relative(file: Path, definition: AnnotatedDefinition, root: Path) -> str:

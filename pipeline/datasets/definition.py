@@ -7,7 +7,7 @@ to, if that exists.
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,6 +18,8 @@ from pipeline.datasets.schema import SUBSETS
 
 FOLDER = Path("data/datasets")
 RAW = Path("data/raw")
+UNUSED = "unused"
+"""Subset of annotated videos that are left out, such as test videos whose annotations are withheld."""
 
 
 class DefinitionError(ValueError):
@@ -135,8 +137,10 @@ class AnnotatedDefinition:
     """Videos of a folder with annotations in a published format; see :mod:`pipeline.datasets.annotated`.
 
     ``annotations``: file or folder as the format wants it; ``split``: which of the official splits, where a set has
-    several; ``subsets`` renames subsets to ours, beyond the usual words; ``class_map``: a file with the classes' names in
-    index order, or with an id and a name a line.
+    several; ``subsets`` renames subsets to ours, beyond the usual words, or to ``unused``; ``class_map``: a file with the
+    classes' names in index order, or with an id and a name a line. ``held_out``: share of the training videos, drawn by
+    their ids, that are for validation instead: for sets that are scored on their own validation videos, by which no
+    weights may be chosen.
     """
 
     name: str
@@ -149,9 +153,11 @@ class AnnotatedDefinition:
     subsets: dict[str, str] = field(default_factory=dict)
     split: int = 1
     class_map: str | None = None
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_subsets(self.subsets)
+        _require_subsets(self.subsets, (*SUBSETS, UNUSED))
+        _require(0 <= self.held_out < 1, "held_out", self.held_out, "at least 0 and below 1")
         _require(1 <= self.split <= 3, "split", self.split, "1, 2 or 3")
 
 
@@ -221,9 +227,9 @@ def resolve_source(definition: SourceDefinition, root: Path) -> Path:
     )
 
 
-def _require_subsets(renamed: Mapping[str, str]) -> None:
+def _require_subsets(renamed: Mapping[str, str], allowed: Sequence[str] = SUBSETS) -> None:
     for theirs, ours in renamed.items():
-        _require(ours in SUBSETS, f"subsets.{theirs}", ours, f"one of {', '.join(SUBSETS)}")
+        _require(ours in allowed, f"subsets.{theirs}", ours, f"one of {', '.join(allowed)}")
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

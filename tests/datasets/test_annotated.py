@@ -1,5 +1,6 @@
 """The data set kind ``annotated``: published formats as data sets, down to the ingest stage's entries."""
 
+import json
 import typing
 from pathlib import Path
 
@@ -48,6 +49,35 @@ def test_trimmed_clips_become_whole_segments(tmp_path: Path, ucf: AnnotatedDefin
 
 def test_classes_keep_the_sets_own_order(tmp_path: Path, ucf: AnnotatedDefinition) -> None:
     assert class_names(ucf, tmp_path, {"Diving"}) == ("Archery", "Diving", "Biking")
+
+
+def test_videos_are_held_out_and_left_out(tmp_path: Path) -> None:
+    """By their ids alone: without the last videos, the others stay where they were."""
+    (tmp_path / "videos").mkdir()
+    names = [f"v{number:03d}" for number in range(300)]
+    subsets = ["training"] * 200 + ["validation"] * 50 + ["testing"] * 50
+    for name in names:
+        (tmp_path / "videos" / f"{name}.mp4").touch()
+    renamed = {"validation": "testing", "testing": "unused"}
+
+    def dealt(count: int) -> dict[str, str]:
+        rows = {
+            name: {"subset": subset, "duration": 9, "annotations": [{"label": "a", "segment": [1, 2]}]}
+            for name, subset in list(zip(names, subsets, strict=True))[:count]
+        }
+        (tmp_path / "gt.json").write_text(json.dumps({"database": rows}))
+        definition = AnnotatedDefinition("d", "videos", "activitynet", "gt.json", renamed, held_out=0.1)
+        return {planned.id: str(planned.spec["subset"]) for planned in annotated.plan(definition, tmp_path)}
+
+    found = dealt(300)
+    assert set(found) == set(names[:250])
+    assert {found[name] for name in names[200:250]} == {"testing"}
+    assert 8 <= sum(found[name] == "validation" for name in names[:200]) <= 35
+    assert dealt(100) == {name: found[name] for name in names[:100]}
+    with pytest.raises(ValueError, match=r"held_out is 1\.0; it must be at least 0 and below 1"):
+        AnnotatedDefinition("d", "videos", "activitynet", "gt.json", held_out=1.0)
+    with pytest.raises(ValueError, match=r"subsets\.testing is 'gone'; it must be one of .*, unused"):
+        AnnotatedDefinition("d", "videos", "activitynet", "gt.json", {"testing": "gone"})
 
 
 def test_segments_and_multi_label_videos(tmp_path: Path) -> None:

@@ -105,6 +105,19 @@ def test_weights_of_a_file_are_the_start(project: Project, root: Path) -> None:
         assert torch.equal(tensor, start.state_dict()[name]), name
 
 
+def test_an_encoder_of_another_set_is_taken_as_it_is(project: Project, root: Path) -> None:
+    torch.manual_seed(6)
+    given = _encoder.build(_encoder.EncoderSpec.model_validate(ENCODER))
+    torch.save(given.state_dict(), project.root / "kinetics.pth")
+    change(project, root, "pretrain", initial="kinetics.pth", training=None)
+    assert project.run("pretrain") == {}
+    for variant in ("acp", "untrained"):
+        found, _ = encoder(project, variant)
+        assert all(torch.equal(tensor, given.state_dict()[name]) for name, tensor in found.state_dict().items())
+    with pytest.raises(ParameterError, match="training: null needs `initial`"):
+        change(project, root, "pretrain", training=None)
+
+
 @pytest.mark.parametrize("strategy", ["s", "t", "st", "cyclic_short", "cyclic_long", "full"])
 def test_every_strategy_of_lofi(
     project: Project, root: Path, strategy: str, capsys: pytest.CaptureFixture[str]
