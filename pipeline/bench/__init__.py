@@ -41,6 +41,7 @@ BENCHMARKS = {
 
 GPU_BENCHMARKS = {
     "gpu-backbones": "pipeline.bench.gpu_backbones:gpu_backbones",
+    "gpu-lofi": "pipeline.bench.gpu_lofi:gpu_lofi",
     "gpu-temporal": "pipeline.bench.gpu_temporal:gpu_temporal",
 }
 """Functions ``(part, toy) -> figures``: ``part`` None is all of them, see :mod:`pipeline.bench.gpu`."""
