@@ -39,6 +39,12 @@ BENCHMARKS = {
 }
 
 
+TABLES = {
+    "lofi-table-7": "pipeline.bench.lofi_tables:table_7",
+    "lofi-table-8": "pipeline.bench.lofi_tables:table_8",
+}
+"""The papers' tables on the small world: whole trainings, minutes to an hour of CPU, so they run when they are named."""
+
 GPU_BENCHMARKS = {
     "gpu-backbones": "pipeline.bench.gpu_backbones:gpu_backbones",
     "gpu-lofi": "pipeline.bench.gpu_lofi:gpu_lofi",
@@ -62,7 +68,7 @@ def bench(
     Raises:
         ValueError: unknown name, or an option that it does not have.
     """
-    known = BENCHMARKS | GPU_BENCHMARKS
+    known = BENCHMARKS | TABLES | GPU_BENCHMARKS
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"there is no benchmark {unknown[0]!r}; benchmarks: {', '.join(known)}")

@@ -48,7 +48,7 @@ class Scale(NamedTuple):
     steps: int
 
 
-PAPER, TOY = Scale(Grid(16, 100, 224, 224), 64, 64, 5, 16, 24), Scale(Grid(2, 8, 32, 32), 16, 4, 1, 2, 3)
+PAPER, TOY = Scale(Grid(16, 100, 224, 224), 64, 64, 5, 16, 24), Scale(Grid(2, 8, 64, 64), 16, 4, 1, 2, 3)
 
 
 class Form(NamedTuple):
@@ -78,7 +78,7 @@ class Step:
         self._head = build_head("gtad", feature_dim=int(encoder.feature_dim)).to(where)  # type: ignore[arg-type]
         # On a CPU the compiler's own front end is all that is tried: no C++ compiler need be there.
         backend = "inductor" if where.type == "cuda" else "aot_eager"
-        encoder.to(memory_format=MEMORY_FORMATS[form.memory_format])  # type: ignore[call-overload]
+        encoder.to(memory_format=MEMORY_FORMATS[form.memory_format])
         self._encoder: Any = torch.compile(encoder, backend=backend) if form.compiled else encoder
         self._batch, self._chunk, self._form, self._where = batch, chunk, form, where
         self._optimizer = torch.optim.SGD([*encoder.parameters(), *self._head.parameters()], lr=1e-3, weight_decay=1e-4)

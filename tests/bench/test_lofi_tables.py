@@ -1,0 +1,58 @@
+"""The rows of the LoFi paper's tables 7 and 8: their parameters are ones that the graph takes, and the table is honest."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.bench.lofi_tables import TABLES, figures, pretext
+from pipeline.run.files import write_json
+from pipeline.run.launch import check
+
+
+@pytest.mark.parametrize(("table", "title"), [(name, title) for name, rows in TABLES.items() for title in rows])
+def test_every_row_is_a_run(root: Path, table: str, title: str) -> None:
+    row = TABLES[table][title]
+    plan = check(root, row.request)
+    assert [node.name for node in plan.nodes][-1] == f"evaluate@{row.encoder}"
+    assert ("lofi" in [node.name for node in plan.nodes]) == (row.encoder == "lofi")
+    assert (plan.params["features"]["snippets"] == 25) == (table == "lofi-table-7")
+    assert row.command.startswith("python -m pipeline run --dataset world")
+
+
+def workspace(folder: Path, encoder: str, hits: int) -> Path:
+    """Eight test videos with two instances each, of which the first ``hits`` videos' are found."""
+    truth = {
+        f"v{i}": {"subset": "testing", "annotations": [{"label": "a", "segment": [s, s + 2.0]} for s in (1, 5)]}
+        for i in range(8)
+    }
+    write_json(folder / "data" / "artifacts" / "videos" / "dataset.json", {"database": truth})
+    results = {
+        id_: [{"label": "a", "score": 0.9, "segment": one["segment"]} for one in entry["annotations"]]
+        for id_, entry in list(truth.items())[:hits]
+    }
+    write_json(folder / "data" / "predictions" / encoder / "predictions.json", {"results": results})
+    metrics = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "chance": 0.1}
+    write_json(folder / "reports" / "metrics" / "pretrain.json", {"metrics": metrics})
+    return folder
+
+
+def test_what_was_not_run_is_named(tmp_path: Path) -> None:
+    rows = TABLES["lofi-table-8"]
+    done = {"ACP": workspace(tmp_path / "a", "acp", 4), "LoFi-E2E": workspace(tmp_path / "b", "lofi", 8)}
+    found = figures(rows, done)
+    assert list(found["not_measured"]) == ["Arrow", "Speed", "ACP+Arrow", "ACP+Speed"]
+    assert found["runs_per_row"] == 1 and found["test_videos"] == 8
+    value, low, high = found["rows"]["LoFi-E2E"]["average_mAP"]
+    assert low == value == high == 100
+    value, low, high = found["rows"]["LoFi-E2E"]["minus_ACP"]
+    assert value == pytest.approx(50, abs=0.1) and 0 < low < value < high
+    assert found["rows"]["LoFi-E2E"]["verdict"] == "apart in this one run"
+    assert found["rows"]["ACP"]["pretext"]["classification"]["above_chance"] is True
+    same = {"ACP": done["ACP"], "Arrow": workspace(tmp_path / "c", "acp", 4)}
+    assert figures(rows, same)["rows"]["Arrow"]["verdict"] == "not told apart"
+    assert figures(rows, {})["rows"] == {}
+
+
+def test_a_pretext_at_chance_is_said_to_be() -> None:
+    metrics = {"arrow/accuracy": 0.51, "arrow/accuracy_low": 0.48, "arrow/accuracy_high": 0.53, "arrow/chance": 0.5}
+    assert pretext(metrics)["arrow"]["above_chance"] is False
