@@ -24,7 +24,6 @@ from models.heads import build_head
 from models.norm import train_mode
 from pipeline.bench import gpu
 from pipeline.commands.plan import make_planner
-from pipeline.datasets.snippets import snippet_indices
 from pipeline.datasets.world import render_arrays, world_plan
 from pipeline.training.grid import LOFI_KINDS, Grid, lofi_factors, lofi_grid
 from pipeline.training.plan import Setting
@@ -33,7 +32,8 @@ from pipeline.training.sampler import batch_indices, step_rng
 from pipeline.training.workers import WorkerBatches
 from pipeline.video.crop import crop_resize
 
-FRAMES, WINDOW_S, REDUCTION = 8, 2.1333, 4.0
+FRAMES, WINDOW_S, RATE, REDUCTION = 8, 2.1333, 5.0, 4.0
+"""Frames and seconds of a snippet, stored frames per second, and LoFi's reduction of snippets x height x width."""
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -174,9 +174,11 @@ class Cut:
         self._videos = []
         plans = [plan for plan in world_plan("medium", 0) if plan.subset == "training"][:videos]
         for plan in plans:
-            pictures, _ = render_arrays(plan, fps=5, short_side=max(grid.H, grid.W) * 8 // 7)
-            pts = np.arange(len(pictures)) / 5
-            rows = snippet_indices(pts, plan.duration_s, grid.T, FRAMES, WINDOW_S)
+            pictures, _ = render_arrays(plan, fps=RATE, short_side=max(grid.H, grid.W) * 8 // 7)
+            # The rule of pipeline.datasets.snippets at a constant rate; that module reads files, which this machine may not.
+            centers = (np.arange(grid.T) + 0.5) * plan.duration_s / grid.T
+            offsets = (np.arange(FRAMES) - (FRAMES - 1) / 2) * (WINDOW_S / FRAMES)
+            rows = np.rint((centers[:, None] + offsets) * RATE).astype(np.int64).clip(0, len(pictures) - 1)
             self._videos.append((pictures, *np.unique(rows, return_inverse=True)))
 
     def shape(self, _step: int) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from pipeline.bench import bench, gpu_lofi
+from pipeline.datasets.snippets import snippet_indices
+from pipeline.datasets.world import world_plan
 from pipeline.training.grid import Grid
 from tests.test_architecture import NOT_ON_A_LIGHT_MACHINE
 
@@ -54,6 +56,17 @@ def test_snippets_are_cut_from_one_window_and_differ_by_step() -> None:
     assert np.array_equal(again[1], batch[1]) and batch.any()
     cut(1, 1, again[1])
     assert not np.array_equal(again[1], batch[1])
+
+
+def test_snippets_are_those_of_the_reader() -> None:
+    """The nearest stored frames to the times that a snippet has by LoFi's rule."""
+    grid = Grid(1, 6, 32, 32)
+    cut = gpu_lofi.Cut(grid, 1)
+    pictures, wanted, which = cut._videos[0]
+    pts = np.arange(len(pictures)) / gpu_lofi.RATE
+    plan = next(plan for plan in world_plan("medium", 0) if plan.subset == "training")
+    expected = snippet_indices(pts, plan.duration_s, grid.T, gpu_lofi.FRAMES, gpu_lofi.WINDOW_S)
+    assert np.abs(wanted[which.reshape(expected.shape)] - expected).max() == 0
 
 
 def test_the_memory_format_is_put_back() -> None:
