@@ -10,7 +10,7 @@ from pipeline.datasets.schema import Dataset
 from stages import _boxes, _outputs
 
 LEAST_SIDE = 1.0
-"""px; true boxes that are smaller in the pictures are not learned."""
+"""px; true boxes of which less is in the picture are not learned."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def of_set(root: Path, subset: str) -> Examples | None:
             continue
         stored = store.attributes(video.id)
         scale = np.array([stored["width"] / video.width, stored["height"] / video.height] * 2)
-        _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts))
+        size = (stored["width"], stored["height"])
+        _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts), size)
         where += [(video.id, row) for row in range(len(pts))]
         classes = true.classes
     if not where:
@@ -61,14 +62,17 @@ def of_world(subset: str, videos: int, fps: float, short_side: int) -> Examples:
     for plan in [p for p in world_plan("small", 0) if p.subset == subset][:videos]:
         drawn, truth = render_arrays(plan, fps, short_side)
         pictures += list(drawn)
-        _append(boxes, labels, truth.box_frame, truth.box.astype(np.float64), truth.box_class, len(drawn))
+        size = (drawn.shape[2], drawn.shape[1])
+        _append(boxes, labels, truth.box_frame, truth.box.astype(np.float64), truth.box_class, len(drawn), size)
     return Examples(pictures.__getitem__, boxes, labels, BOX_CLASSES)
 
 
 def _append(
-    boxes: list[np.ndarray], labels: list[np.ndarray], picture: np.ndarray, box: np.ndarray, label: np.ndarray, n: int
-) -> None:
-    """Add a video's boxes, those of each of its ``n`` pictures apart."""
+    boxes: list[np.ndarray], labels: list[np.ndarray], picture: np.ndarray, box: np.ndarray, label: np.ndarray, n: int,
+    size: tuple[int, int],
+) -> None:  # fmt: skip
+    """Add a video's boxes, those of each of its ``n`` pictures of ``size`` (width, height) apart, cut at their edges."""
+    box = np.clip(box, 0, [*size, *size])
     large = ((box[:, 2:] - box[:, :2]) >= LEAST_SIDE).all(axis=1)
     picture, box, label = picture[large], box[large], label[large]
     edges = np.searchsorted(picture, np.arange(1, n))

@@ -172,6 +172,6 @@ def _read_shown(
         path = _outputs.artifact(root, out, video)
         if path.is_file():
             with kind.open(path) as reader:
-                yield video, {name: reader[name] for name in kind.arrays}, reader.attributes["classes"].split(",")
+                yield video, {name: reader[name] for name in kind.required()}, reader.attributes["classes"].split(",")
         else:
             missing.append(Text(f"{video.id} was not {done}.", warning=True))

@@ -1,7 +1,8 @@
 """detect: people and objects in every video at a fixed rate.
 
 In: frames, and the detector. Out: one ``detections`` artifact per video: boxes in source pixels with class, score and
-time. Where the data set has boxes of its own, AP50 on the test split, with a percentile bootstrap over its videos.
+time, and on request the feature of each region. Where the data set has boxes of its own, AP50 on the test split, with a
+percentile bootstrap over its videos, and COCO's AP where pycocotools is installed, of the classes that both know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,17 @@ from pipeline.run import kinds
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage, totals
-from stages import _boxes, _detector, _outputs
+from stages import _box_scores, _boxes, _detector, _outputs
+
+F16_MOST = 65504.0
+"""The largest number of half precision."""
+
+
+class Regions(Section):
+    """Features of the boxes, stored with them; ``track.method: linking`` needs them."""
+
+    layer: str = Field("", description="map of the detector (p2, p3, ...), or own: its pooler; empty: none are stored")
+    size: int = Field(7, ge=1, description="cells of an aligned region, each way")
 
 
 class Detect(Section):
@@ -27,6 +38,7 @@ class Detect(Section):
     min_score: float = Field(0.05, ge=0, lt=1, description="detections below are dropped")
     max_boxes: int = Field(50, ge=1, description="most detections in a picture")
     batch: int = Field(16, ge=1, description="pictures searched at once")
+    regions: Regions = Regions()
     threads: int = Field(1, ge=1, description="torch threads of each process; part of what makes equal bytes")
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of the test videos")
     seed: int = Field(0, ge=0)
@@ -48,6 +60,7 @@ def detect(unit: Unit, params: Detect, folder: Path) -> Mapping[str, Any]:
     """Search the pictures of one video."""
     import torch
 
+    from models.detectors.regions import region_features
     from pipeline.datasets.snippets import FrameStore, frame_indices
     from pipeline.training.device import device
 
@@ -59,11 +72,17 @@ def detect(unit: Unit, params: Detect, folder: Path) -> Mapping[str, Any]:
     rows = np.unique(frame_indices(store.pts("video"), times))
     scale = np.array([unit.spec["width"] / stored["width"], unit.spec["height"] / stored["height"]] * 2)
     picture, box, label, score = [], [np.zeros((0, 4))], [], []
+    embedding: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(rows), params.batch):
             pictures = store.pictures("video", rows[start : start + params.batch])
             tensors = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device())
-            for number, found in enumerate(detector.detect(tensors), start):
+            pages = detector.detect(tensors)
+            if params.regions.layer:
+                boxes = [found.boxes for found in pages]
+                features = region_features(detector, tensors, boxes, params.regions.layer, params.regions.size)
+                embedding.append(features.clamp(-F16_MOST, F16_MOST).half().cpu().numpy())
+            for number, found in enumerate(pages, start):
                 boxes, labels, scores = (value.cpu().numpy() for value in found)
                 picture += [number] * len(boxes)
                 box.append(boxes * scale)
@@ -80,6 +99,7 @@ def detect(unit: Unit, params: Detect, folder: Path) -> Mapping[str, Any]:
             "box": np.concatenate(box),
             "label": np.array(label, np.int16),
             "score": np.array(score, np.float32),
+            **({"embedding": np.concatenate(embedding)} if embedding else {}),
         },
         {"classes": ",".join(spec.classes), **unit.spec, "duration_s": stored["duration_s"]},
     )
@@ -99,30 +119,20 @@ def _loaded(folder: Path, _changed: int, params: Detect) -> tuple[Any, _detector
 
 def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """Count; score the test videos whose boxes are known (one that failed has found none)."""
-    from pipeline.evaluation.detection import BoxTable, mean_ap
-
     params: Detect = context.params
     metrics = totals(records, "pictures", "boxes")
-    spec = _detector.load_spec(context.root / _outputs.DETECTOR)
-    truth, found = [], []
+    known, shared, videos = _detector.load_spec(context.root / _outputs.DETECTOR).classes, [], []
     for video in Dataset.load(context.root / _outputs.DATASET_FILE).subset("testing"):
         given = _nothing_found(video.duration_s, params.fps)
         if video.id in records:
             given = kinds.DETECTIONS.read(folder / f"{video.file_stem}.h5")
         true = _boxes.read_true_boxes(_outputs.truth(context.root, video), given["pts"])
-        if true is None or not spec.own_boxes:
-            continue
-        index = np.array([spec.classes.index(name) for name in true.classes])
-        truth.append(BoxTable.of(true.picture, index[true.label], true.box))
-        found.append(BoxTable.of(given["picture"], given["label"], given["box"], given["score"]))
-    if not truth:
+        if true is not None and (shared := _box_scores.shared_classes(known, true.classes)):
+            videos.append(_box_scores.scored(true, given, known))
+    if not videos:
         return metrics
-    for number, name in enumerate(spec.classes):
-        value = mean_ap(truth, found, [number], resamples=0).value
-        metrics |= {f"AP50/{name}": value} if np.isfinite(value) else {}
-    for name, labels in (("person", [0]), ("objects", range(1, len(spec.classes)))):
-        metrics |= mean_ap(truth, found, labels, resamples=params.resamples, seed=params.seed).metrics(f"AP50_{name}")
-    return {**metrics, "test_videos": float(len(truth))}
+    scores = _box_scores.box_metrics(videos, shared, params.resamples, params.seed)
+    return {**metrics, **scores, "test_videos": float(len(videos))}
 
 
 def _nothing_found(duration_s: float, fps: float) -> dict[str, Any]:

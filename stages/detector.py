@@ -1,7 +1,8 @@
-"""detector: train a detector of people and objects on the data set's boxes.
+"""detector: train a detector of people and objects on the data set's boxes, from public weights or fresh ones.
 
 In: frames, and the ``truth`` artifacts of the subsets training and validation. A set without boxes takes pictures of the
-procedural world instead, drawn on the spot. Out: the detector, and the training's history. Metric: AP50 on validation.
+procedural world instead, drawn on the spot. With ``network.classes: coco`` nothing is trained: the public weights serve as
+they are. Out: the detector, and the training's history. Metric: AP50 on validation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
+from pipeline.run.files import write_json
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
 from stages import _detector, _examples, _outputs, _training
+
+WORLD_SIDE = 320
+"""px of the world's pictures for a detector with a size of its own."""
 
 
 class Detector(Section):
@@ -24,18 +29,29 @@ class Detector(Section):
 
     network: _detector.Network
     training: _training.Optimisation
+    milestones: tuple[int, ...] = Field((), description="steps from which lr is a tenth (thesis 7.2.1: 100k and 120k)")
     validation_pictures: int = Field(200, ge=1, description="pictures of the subset validation, evenly spread")
     world_videos: int = Field(24, ge=1, description="videos of the world that a set without boxes learns from")
     world_fps: float = Field(1.0, gt=0, le=20, description="pictures per second of these")
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Detector":
+        if self.milestones and self.training.schedule != "constant":
+            raise ValueError(f"milestones belong to training.schedule: constant, not {self.training.schedule}")
+        return self
+
 
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
+    network: _detector.Network = context.params.network
+    public = [context.root / network.weights] if network.weights else []
+    if network.classes == "coco":
+        return [path for path in public if path.is_file()]
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     videos = [*dataset.subset("training"), *dataset.subset("validation")]
     frames = [_outputs.artifact(context.root, _outputs.FRAMES, video) for video in videos]
     truths = [_outputs.truth(context.root, video) for video in videos]
-    return [context.root / _outputs.DATASET_FILE, *(path for path in (*frames, *truths) if path.is_file())]
+    return [context.root / _outputs.DATASET_FILE, *(path for path in (*frames, *truths, *public) if path.is_file())]
 
 
 def train(context: Context) -> Mapping[str, float]:
@@ -47,21 +63,28 @@ def train(context: Context) -> Mapping[str, float]:
     from models.norm import train_mode
     from pipeline.evaluation.detection import BoxTable, mean_ap
     from pipeline.training.device import device
+    from pipeline.training.named_groups import milestones
     from pipeline.training.sampler import batch_indices, step_rng
 
     params: Detector = context.params
     options = params.training
+    if params.network.classes == "coco":
+        return use_public(context)
     learn, held_out = _examples.of_set(context.root, "training"), _examples.of_set(context.root, "validation")
     own_boxes = learn is not None and held_out is not None
     if learn is None or held_out is None:
         context.progress.say("the data set has no boxes for training and validation: learning from the world's")
-        size = (params.world_fps, params.network.short_side)
+        size = (params.world_fps, params.network.short_side or WORLD_SIDE)
         learn = _examples.of_world("training", params.world_videos, *size)
         held_out = _examples.of_world("validation", max(1, params.world_videos // 4), *size)
     spec = _detector.DetectorSpec(network=params.network, classes=learn.classes, own_boxes=own_boxes)
 
     _training.prepare(options)
-    model = _detector.build(spec).to(device())
+    model = _detector.build(spec)
+    if params.network.weights:
+        fresh = _detector.load_public(model, params.network, context.root)
+        context.progress.say(f"of {params.network.weights} all is loaded but {', '.join(fresh) or 'nothing'}")
+    model = model.to(device())
     train_mode(model, "running")
 
     def tensor(picture: np.ndarray) -> Tensor:
@@ -104,7 +127,10 @@ def train(context: Context) -> Mapping[str, float]:
         present = {name: value for name, value in values.items() if np.isfinite(value)}
         return {**present, "AP50": sum(present.values()) / max(1, len(present))}
 
-    result = _training.fit(context, options, model, loss, batches, name="detector", validate=ap50, metric="AP50")
+    schedule = milestones(params.milestones) if params.milestones else None
+    result = _training.fit(
+        context, options, model, loss, batches, name="detector", validate=ap50, metric="AP50", schedule=schedule
+    )
     _detector.save(context.result / "detector", model, spec)
     best = next(row for row in result.history if row["step"] == result.best_step)
     scores = {f"validation_{name}": value for name, value in best.items() if name.startswith("AP50")}
@@ -116,6 +142,18 @@ def train(context: Context) -> Mapping[str, float]:
         "boxes": float(sum(map(len, learn.boxes))),
         "best_step": float(result.best_step),
     }
+
+
+def use_public(context: Context) -> Mapping[str, float]:
+    """Public weights with COCO's classes, as they are."""
+    network: _detector.Network = context.params.network
+    _training.prepare(context.params.training)
+    spec = _detector.DetectorSpec(network=network, classes=_detector.coco_classes(), own_boxes=False)
+    model = _detector.build(spec)
+    _detector.load_public(model, network, context.root)
+    _detector.save(context.result / "detector", model, spec)
+    write_json(context.result / "history" / "detector.json", [])
+    return {"own_boxes": 0.0, "classes": float(len(spec.classes))}
 
 
 STAGE = DatasetStage(

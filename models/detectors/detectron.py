@@ -29,6 +29,9 @@ BUILD = (
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
 _OLD_BUFFERS = "anchor_generator.cell_anchors"
 
+_OF_CLASSES = ("roi_heads.box_predictor.", "head.cls_score.")
+"""Where the layers are whose size depends on the number of classes."""
+
 
 class Detectron2Detector(nn.Module):
     """Contract in ``models/detectors/__init__.py``.
@@ -204,8 +207,16 @@ def _build(made: Any, classes: int, config: str) -> tuple[nn.Module, tuple[int, 
     return network, sides, colours
 
 
-def load_detectron2(detector: Detectron2Detector, path: Path) -> None:
+def load_detectron2(detector: Detectron2Detector, path: Path, other_classes: bool = False) -> tuple[str, ...]:
     """Load a file of detectron2's zoo or of a training; every tensor of the network must be in it, with its shape.
+
+    Args:
+        detector: a fresh one.
+        path: the file.
+        other_classes: layers whose size is that of another number of classes keep their fresh weights, for fine-tuning.
+
+    Returns:
+        The names in the file that were not loaded, for that reason.
 
     Raises:
         WeightsError: unreadable, of Caffe2's or another project's names, or keys missing, unexpected or of another shape.
@@ -230,8 +241,15 @@ def load_detectron2(detector: Detectron2Detector, path: Path) -> None:
             found[key] = found[key].reshape(expected[key].shape)
         found.setdefault(key, expected.get(key))
     found = {key: value for key, value in found.items() if key in expected or key not in _FROM_CONFIG}
+    fresh = tuple(
+        key
+        for key, value in found.items()
+        if other_classes and key in expected and key.startswith(_OF_CLASSES) and value.shape != expected[key].shape
+    )
+    found |= {key: expected[key] for key in fresh}
     require_fit(detector.network, found, str(path))
     detector.network.load_state_dict(found)
+    return fresh
 
 
 def _detectron2(module: str) -> ModuleType:

@@ -113,19 +113,25 @@ FEATURES = Kind(
     attributes={"encoder": str, "window_s": float, "frames_per_snippet": int, "duration_s": float},
 )
 
+_BOXES = {
+    "pts": Array("float64", ("picture",), "s", "time of each picture that was searched"),
+    "picture": Array("int32", ("box",), "picture", "row of pts that the box belongs to", compress=True),
+    "t": Array("float64", ("box",), "s", "time of that picture", compress=True),
+    "box": Array("float32", ("box", "4"), "px", "x1, y1, x2, y2 in source pixels", compress=True),
+    "label": Array("int16", ("box",), "index", "of the attribute classes", compress=True),
+    "score": Array("float32", ("box",), "1", "0 to 1; falling within a picture", compress=True),
+}
+_BOX_ATTRIBUTES = {"classes": str, "width": int, "height": int, "duration_s": float}
+
 DETECTIONS = Kind(
     name="detections",
     version=1,
     doc="People and objects found in one video, picture by picture; a picture may hold none.",
     arrays={
-        "pts": Array("float64", ("picture",), "s", "time of each picture that was searched"),
-        "picture": Array("int32", ("box",), "picture", "row of pts that the box belongs to", compress=True),
-        "t": Array("float64", ("box",), "s", "time of that picture", compress=True),
-        "box": Array("float32", ("box", "4"), "px", "x1, y1, x2, y2 in source pixels", compress=True),
-        "label": Array("int16", ("box",), "index", "of the attribute classes", compress=True),
-        "score": Array("float32", ("box",), "1", "0 to 1; falling within a picture", compress=True),
+        **_BOXES,
+        "embedding": Array("float16", ("box", "channel"), "1", "region of a map of the detector's", optional=True),
     },
-    attributes={"classes": str, "width": int, "height": int, "duration_s": float},
+    attributes=_BOX_ATTRIBUTES,
 )
 
 TRACKS = Kind(
@@ -133,10 +139,10 @@ TRACKS = Kind(
     version=1,
     doc="Detections of one video that were linked to tubes, by picture; no tube crosses a cut.",
     arrays={
-        **DETECTIONS.arrays,
+        **_BOXES,
         "track": Array("int32", ("box",), "id", "number of the tube, from 0, constant within it", compress=True),
     },
-    attributes=DETECTIONS.attributes,
+    attributes=_BOX_ATTRIBUTES,
 )
 
 BANK = Kind(

@@ -15,6 +15,13 @@ from pipeline.video.tracks import NO_TRACK
 TRACKERS = {"sort": "SORTTracker", "bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker"}
 """Names of the library's classes by ours."""
 
+_BEGIN = {
+    "sort": "track_activation_threshold",
+    "bytetrack": "track_activation_threshold",
+    "ocsort": "high_conf_det_threshold",
+}
+"""What the library calls the least score of a detection that begins a tube."""
+
 _ROUNDING_S = 1e-6  # times that went through a file agree to a microsecond
 
 
@@ -28,6 +35,7 @@ def link_online(
     *,
     tracker: str = "bytetrack",
     max_gap_s: float = 1.0,
+    begin_score: float | None = None,
     **options: Any,
 ) -> NDArray[np.int32]:
     """The tube of each detection, int32 [N]: numbers from 0 in the order in which tubes begin, or ``NO_TRACK``.
@@ -41,7 +49,8 @@ def link_online(
         shot_start: start of each shot in seconds; no tube is in two of them.
         tracker: of :data:`TRACKERS`.
         max_gap_s: a tube that was not seen for longer has ended.
-        options: of the library's class (``track_activation_threshold``, ``minimum_consecutive_frames``, ...).
+        begin_score: least score of a detection that begins a tube; None: the library's own.
+        options: of the library's class (``minimum_consecutive_frames``, ``minimum_iou_threshold``, ...).
 
     Raises:
         ValueError: unknown tracker or option, or columns that differ in length.
@@ -65,6 +74,8 @@ def link_online(
     fps = 1 / max(float(np.median(np.diff(pts))), _ROUNDING_S) if len(pts) > 1 else 1.0
     # The buffer is counted in pictures at 30 a second and scaled by the rate.
     settings = {"lost_track_buffer": max(1, round(max_gap_s * 30)), "frame_rate": fps, **options}
+    if begin_score is not None:
+        settings[_BEGIN[tracker]] = begin_score
     shot = np.searchsorted(np.sort(np.asarray(shot_start, np.float64)), np.asarray(pts) + _ROUNDING_S, side="right")
     found: dict[tuple[int, int, int], list[int]] = {}
     for which in np.unique(shot):

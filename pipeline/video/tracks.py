@@ -105,6 +105,15 @@ def link(
     return track
 
 
+def of_length(track: NDArray[np.int32], least: int) -> NDArray[np.int32]:
+    """The same tubes without those of fewer than ``least`` detections, numbered anew in their order."""
+    numbers, count = np.unique(track[track >= 0], return_counts=True)
+    new = np.full(int(track.max(initial=NO_TRACK)) + 2, NO_TRACK, np.int32)  # the last place is that of NO_TRACK
+    kept = numbers[count >= least]
+    new[kept] = np.arange(len(kept))
+    return new[track]
+
+
 def _pairs(similarity: NDArray[np.float64], least: float) -> list[tuple[int, int]]:
     """One-to-one pairs of at least that similarity, with the highest sum of what they have above it."""
     above = np.maximum(similarity - least, 0.0)
