@@ -15,6 +15,7 @@ from pipeline.evaluation.detection import box_iou
 from pipeline.report.blocks import Block, Measure, Plots, Section, Table, Text
 from pipeline.report.coverage_plots import coverage_map
 from pipeline.report.html import percent
+from pipeline.report.scene import colour
 from pipeline.report.sheets import BOX_COLOURS, Box, Picture, Row, Sheet
 from pipeline.run import kinds
 from pipeline.run.artifacts import Kind
@@ -157,7 +158,7 @@ def _box(corners: np.ndarray, tag: str, title: str, colour: int) -> Box:
 
 def _colour(number: int) -> int:
     """The last colour is kept for what has no number."""
-    return number % (BOX_COLOURS - 1) if number >= 0 else BOX_COLOURS - 1
+    return colour(number) if number >= 0 else BOX_COLOURS - 1
 
 
 def _class_colour(name: str, classes: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""shots: split every video into shots at its hard cuts.
+"""shots: split every video into shots at its hard cuts, or at its fades through black.
 
 In: the videos that ``ingest`` lists. Out: one ``shots`` artifact per video: the shots as [t_start, t_end) in seconds, and
 how strong the cut before each is. Where the data set knows its cuts, those of the test split are scored.
@@ -21,11 +21,18 @@ from stages import _outputs
 class Shots(Section):
     """Section ``shots`` of params.yaml."""
 
-    detector: Literal["adaptive", "content"]
+    detector: Literal["adaptive", "content", "threshold"] = Field(
+        description="hard cuts (adaptive: past fast motion; content: any change), or threshold: fades through black"
+    )
     ratio: float = Field(ge=1, description="adaptive: least change at a cut over the mean change around it")
     min_change: float = Field(gt=0, le=255, description="least mean change of a pixel at a cut")
     window: int = Field(2, ge=1, description="adaptive: frames on each side that count as around a cut")
     luma_only: bool = Field(True, description="change of brightness alone, not of hue and saturation")
+    max_luma: int = Field(12, ge=1, le=255, description="threshold: a picture of a mean value below is dark")
+    fade_bias: float = Field(
+        0.0, ge=-1, le=1, description="threshold: the cut; -1 where the dark begins, 1 where it ends"
+    )
+    flash_s: float = Field(0.2, ge=0, description="hard cuts: no cut where the picture comes back within this; 0: off")
     min_shot_s: float = Field(ge=0, description="shortest shot")
     short_side: int = Field(ge=16, description="px of the pictures that are compared")
     tolerance_s: float = Field(ge=0, description="a cut is right when it is at most this far from a true one")
@@ -54,6 +61,9 @@ def split(unit: Unit, params: Shots, folder: Path) -> Mapping[str, Any]:
         min_change=params.min_change,
         window=params.window,
         luma_only=params.luma_only,
+        max_luma=params.max_luma,
+        fade_bias=params.fade_bias,
+        flash_s=params.flash_s,
         min_shot_s=params.min_shot_s,
         duration_s=unit.spec["duration_s"],
     )

@@ -36,6 +36,7 @@ BENCHMARKS = {
     "multigrid": "pipeline.bench.multigrid:multigrid_figures",
     "fusion": "pipeline.bench.fusion:fusion",
     "adaptive": "pipeline.bench.adaptive:adaptive",
+    "shots": "pipeline.bench.shots:shots",
 }
 
 

@@ -1,7 +1,8 @@
 """Localise actions in the user's own videos: ``python -m pipeline predict VIDEO... --out DIR``. A door, like the cli.
 
-It runs the stages' own functions (decode, encode, localise) on each file. Results stand in ``DIR/predictions.json`` in
-ActivityNet's submission format, and on one page per video; a file that cannot be read is named there with its cause.
+It runs the stages' own functions (decode, encode, localise; shots, detect, track) on each file. Results stand in
+``DIR/predictions.json`` in ActivityNet's submission format, shots and tracks in ``DIR/scenes.json``, and all of it on one
+page per video; a file that cannot be read is named there with its cause.
 """
 
 import argparse
@@ -10,19 +11,26 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pipeline.datasets.folder import video_ids
 from pipeline.datasets.schema import file_stem
+from pipeline.report.scene import Scene, view
 from pipeline.report.timeline import IndexEntry, index_page, timeline_page
 from pipeline.run.files import read_json, write_json, write_text
 from pipeline.run.process import wait_passively
-from pipeline.run.stage import Unit
-from pipeline.video.decode import VideoError, scan
+from pipeline.run.stage import StageError, Unit
+from pipeline.video import jpeg
+from pipeline.video.decode import VideoError, VideoInfo, decode_shown_at, scan
 from pipeline.video.thumbnails import thumbnails
-from stages import _detections, _encoder, _localiser, _outputs, compressed, features, frames
+from stages import _detections, _encoder, _localiser, _outputs, _scene, compressed, features, frames
 
 THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
+BOX_PICTURES, BOX_PICTURE_HEIGHT = 12, 200
+LEAST_OF_BEST = 0.3
+"""Actions are written on a video from this share of its best score on."""
 TRAINED = _outputs.ENCODER_VARIANTS[:2]
 
 
@@ -53,21 +61,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder data/checkpoints/heads/<encoder>; default: that of the last run's LoFi encoder",
     )
 
+    parser.add_argument(
+        "--detector",
+        type=Path,
+        metavar="DIR",
+        help="a folder data/checkpoints/detector; default: the last run's; without one only shots are shown",
+    )
+    parser.add_argument(
+        "--video",
+        action="store_true",
+        help="also write an annotated copy of each video: boxes, numbers, shots, actions",
+    )
+
 
 def run(options: argparse.Namespace) -> int:
     """Predict; see :func:`predict`."""
     wait_passively()
-    return predict(Path.cwd(), options.videos, options.out, options.checkpoint)
+    return predict(Path.cwd(), options.videos, options.out, options.checkpoint, options.detector, options.video)
 
 
-def predict(root: Path, videos: Sequence[Path], out: Path, checkpoint: Path | None) -> int:
-    """Localise actions in every file and write predictions and pages.
+class Found(NamedTuple):
+    """Of one file: actions in the submission format, the file's facts, thumbnails (time, JPEG), what else is in it.
+
+    ``notes`` say what could not be found and why.
+    """
+
+    actions: list[dict[str, Any]]
+    info: VideoInfo
+    thumbnails: list[tuple[float, bytes]]
+    scene: Scene | None
+    notes: list[str]
+
+
+def predict(
+    root: Path,
+    videos: Sequence[Path],
+    out: Path,
+    checkpoint: Path | None,
+    detector: Path | None = None,
+    annotated: bool = False,
+) -> int:
+    """Localise actions in every file and write predictions, pages and, if ``annotated``, annotated videos.
 
     Args:
-        root: the checkout, whose last run's checkpoints are the default.
+        root: the checkout, whose last run's checkpoints are the default, and whose params.yaml says how people are found.
         videos: files, or folders whose files are taken.
         out: folder of the results.
         checkpoint: folder of a head (``data/checkpoints/heads/<encoder>``).
+        detector: folder of a detector (``data/checkpoints/detector``).
+        annotated: write ``<name>.annotated.mp4`` too.
 
     Returns:
         Exit status: 0, or 1 when any file failed (the others are done all the same).
@@ -76,31 +118,84 @@ def predict(root: Path, videos: Sequence[Path], out: Path, checkpoint: Path | No
         ValueError: no such checkpoint; it says how to make one.
     """
     model = load_model(find_checkpoint(root, checkpoint))
+    chosen = _scene.settings(root, _scene.find_detector(root, detector, _outputs.DETECTOR))
     results: dict[str, list[dict[str, Any]]] = {}
+    scenes: dict[str, dict[str, Any]] = {}
     entries: list[IndexEntry] = []
     files = named_files(videos)
     for number, (id_, path) in enumerate(files, start=1):
         try:
-            found, duration_s, pictures = localise_file(path, model)
+            found = look_into(path, model, chosen)
+            if annotated:
+                write_annotated(path, out / f"{file_stem(id_)}.annotated.mp4", found)
         except Exception as error:
             # One bad file costs that file; whatever went wrong is told where the user looks for the result.
             cause = str(error) if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
             print(f"[{number}/{len(files)}] {id_}: failed: {cause}", file=sys.stderr, flush=True)
             entries.append(IndexEntry(id_, error=cause))
             continue
-        results[id_] = found
-        page = f"{file_stem(id_)}.html"
-        notes = [f"checkpoint: {model.folder.name}; classes: {', '.join(model.classes)}"]
-        write_text(out / page, timeline_page(id_, duration_s, pictures, found, notes=notes))
-        best = f"{found[0]['label']} {found[0]['score']:.2f}" if found else "nothing found"
-        print(f"[{number}/{len(files)}] {id_}: {duration_s:.1f} s, {len(found)} detections, best: {best}", flush=True)
-        middle = pictures[len(pictures) // 2][1]
-        entries.append(IndexEntry(id_, page, duration_s, found[:3], middle))
+        results[id_] = found.actions
+        scenes |= {id_: found.scene.as_json()} if found.scene else {}
+        page, best = f"{file_stem(id_)}.html", found.actions[:1]
+        write_text(out / page, page_of(id_, path, found, model))
+        said = f"{best[0]['label']} {best[0]['score']:.2f}" if best else "nothing found"
+        duration_s, tracks = found.info.duration_s, len(scenes.get(id_, {}).get("tracks", ()))
+        print(
+            f"[{number}/{len(files)}] {id_}: {duration_s:.1f} s, {len(found.actions)} detections, best: {said}; "
+            f"{tracks} tracks",
+            flush=True,
+        )
+        middle = found.thumbnails[len(found.thumbnails) // 2][1]
+        entries.append(IndexEntry(id_, page, duration_s, found.actions[:3], middle))
     write_json(out / "predictions.json", {"version": "VERSION 1.3", "external_data": {}, "results": results})
+    write_json(out / "scenes.json", scenes)
     write_text(out / "index.html", index_page(entries))
     failed = len(files) - len(results)
     print(f"{out / 'predictions.json'}: {len(results)} videos; {failed} failed; pages: {out / 'index.html'}")
     return 1 if failed else 0
+
+
+def look_into(path: Path, model: Model, chosen: _scene.Settings) -> Found:
+    """Everything that is found in one file.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    info = scan(path)
+    actions, pictures = localise_file(path, model, info.duration_s)
+    scene, notes = None, []
+    if chosen.detector is None:
+        notes = ["people and objects were not looked for: there is no detector (--detector)"]
+    try:
+        scene = _scene.look(path, model.frames, (info.width, info.height), info.duration_s, chosen)
+    except (ValueError, ModuleNotFoundError, StageError) as error:
+        notes = [f"people and objects could not be looked for: {error}"]
+    return Found(actions, info, pictures, scene, notes)
+
+
+def page_of(id_: str, path: Path, found: Found, model: Model) -> str:
+    """The timeline's page of one video."""
+    notes = [f"checkpoint: {model.folder.name}; classes: {', '.join(model.classes)}", *found.notes]
+    scene, duration_s = found.scene, found.info.duration_s
+    shown = None
+    if scene is not None:
+        times = scene.shown_times(BOX_PICTURES)
+        drawn = decode_shown_at(path, times, height=min(BOX_PICTURE_HEIGHT, found.info.height)) if len(times) else []
+        pictures = [(t, jpeg.encode(frame.picture, 85)) for t, frame in zip(times, drawn, strict=True)]
+        shown = view(scene, duration_s, pictures)
+    return timeline_page(id_, duration_s, found.thumbnails, found.actions, notes=notes, scene=shown)
+
+
+def write_annotated(path: Path, out: Path, found: Found) -> None:
+    """An annotated copy of a video; actions from a share of the best score on."""
+    from pipeline.report.scene import colour
+    from pipeline.video.annotate import Lasting, Moving, annotate
+
+    scene, actions = found.scene or Scene(np.zeros((0, 2)), (found.info.width, found.info.height)), found.actions
+    least = LEAST_OF_BEST * actions[0]["score"] if actions else 0.0
+    lines = [Lasting(f"{row['label']} {row['score']:.2f}", *row["segment"]) for row in actions if row["score"] >= least]
+    tubes = [Moving(f"{t.label} {t.number}", colour(t.number), t.t, t.box) for t in scene.tubes()]
+    annotate(path, out, tubes, scene.shots, lines, hold_s=scene.step_s / 2)
 
 
 def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
@@ -145,15 +240,18 @@ def load_model(folder: Path) -> Model:
     return Model(folder, localiser, classifier, classes, decoding, raw["snippets"], reading)
 
 
-def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float, list[tuple[float, bytes]]]:
-    """Detections of one file, its duration in seconds, and thumbnails (time, JPEG).
+def localise_file(
+    path: Path, model: Model, duration_s: float
+) -> tuple[list[dict[str, Any]], list[tuple[float, bytes]]]:
+    """Actions in one file, and thumbnails (time, JPEG).
 
     Raises:
         VideoError: the file cannot be read.
     """
+    import torch
+
     from pipeline.training.device import device
 
-    duration_s = scan(path).duration_s
     with tempfile.TemporaryDirectory() as temp:
         unit = Unit(path.stem, "unit", (path,), {"duration_s": duration_s})
         if model.compressed is None:
@@ -163,12 +261,10 @@ def localise_file(path: Path, model: Model) -> tuple[list[dict[str, Any]], float
         artifact = Path(temp) / "unit.h5"
         options = features.Features(snippets=model.snippets)
         encoded, _ = features.encode_video(artifact, duration_s, model.folder, options)
-    import torch
-
     channels = torch.from_numpy(encoded).T.contiguous().to(device())
     localiser, classifier = model.localiser.to(device()), model.classifier.to(device())
     found = _detections.localise(localiser, classifier, model.classes, _detections.Postprocess(), channels, duration_s)
-    return found, duration_s, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
+    return found, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
 
 
 def named_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.report.html import data_uri, render
+from pipeline.report.sheets import Sheet
 
 MOST_BARS = 60
 """Predictions drawn as bars, best first; the rest only enters the count."""
@@ -55,6 +56,36 @@ class Board:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A shot, or a person's tube: place and width in percent of the axis, row inside its lane, what stands in it."""
+
+    text: str
+    title: str
+    left: float
+    width: float
+    row: int
+    colour: int
+
+
+@dataclass(frozen=True)
+class SpanLane:
+    """Spans of one kind, such as the shots or the people; ``rows`` below each other."""
+
+    name: str
+    spans: tuple[Span, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """What is in the video beside its actions: lanes under them, pictures with boxes, and a sentence."""
+
+    lanes: tuple[SpanLane, ...]
+    text: str = ""
+    sheet: Sheet | None = None
+
+
+@dataclass(frozen=True)
 class IndexEntry:
     """One video of the index: its page (a path beside the index), its best detections, or the cause of its failure."""
 
@@ -73,6 +104,7 @@ def timeline_page(
     predictions: Sequence[Mapping[str, Any]],
     ground_truth: Sequence[Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
+    scene: SceneView | None = None,
 ) -> str:
     """One video as a self-contained HTML page.
 
@@ -83,6 +115,7 @@ def timeline_page(
         predictions: ``{"label", "score", "segment": [t_start, t_end]}``, any order.
         ground_truth: ``{"label", "segment"}``; None where it is not known.
         notes: sentences to show on top, such as what went wrong.
+        scene: shots, people and objects, of :func:`pipeline.report.scene.view`.
 
     Raises:
         ValueError: the duration is not positive, or a thumbnail is neither JPEG nor PNG.
@@ -99,6 +132,7 @@ def timeline_page(
             for p in ranked[:TABLE_ROWS]
         ],
         notes=list(notes),
+        scene=scene,
     )
 
 
@@ -141,14 +175,14 @@ def build_lanes(
     labels.update(dict.fromkeys(p["label"] for p in sorted(predictions, key=lambda p: -float(p["score"]))))
     lanes = []
     for label in labels:
-        truth = _pack(duration_s, [t for t in ground_truth if t["label"] == label], best)
-        found = _pack(duration_s, [p for p in predictions if p["label"] == label], best)
+        truth = pack(duration_s, [t for t in ground_truth if t["label"] == label], best)
+        found = pack(duration_s, [p for p in predictions if p["label"] == label], best)
         rows = [max((bar.row + 1 for bar in bars), default=0) for bars in (truth, found)]
         lanes.append(Lane(label, truth, found, *rows))
     return lanes
 
 
-def _pack(duration_s: float, items: Sequence[Mapping[str, Any]], best: float) -> tuple[Bar, ...]:
+def pack(duration_s: float, items: Sequence[Mapping[str, Any]], best: float) -> tuple[Bar, ...]:
     """Give each segment the first row where it overlaps no earlier one; the best scores take the upper rows."""
     rows: list[list[tuple[float, float]]] = []
     bars = []

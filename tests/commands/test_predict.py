@@ -11,8 +11,9 @@ import torch
 from models.heads import build_head
 from pipeline.cli import main
 from pipeline.commands.predict import find_checkpoint, named_files
+from pipeline.video.decode import decode, scan
 from pipeline.video.encode import encode_h264
-from stages import _encoder, _localiser
+from stages import _detector, _encoder, _localiser, _scene
 from stages.frames import Frames
 
 CLASSES = ("run", "walk")
@@ -75,6 +76,64 @@ def test_good_files_are_predicted_and_the_bad_one_is_named(videos: Path, tmp_pat
         text = (out / page).read_text()
         assert "data:image/jpeg" in text
         assert "http" not in text.replace("http://www.w3.org", "")
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with fresh weights that is sure of everything: what it finds has a place, a class and a score."""
+    folder = tmp_path_factory.mktemp("detector")
+    torch.manual_seed(0)
+    network = _detector.Network(name="fcos_resnet18_fpn", short_side=32, base_width=8, first_level=3, last_level=4,
+                                channels=32, head_convs=1)  # fmt: skip
+    spec = _detector.DetectorSpec(network=network, classes=("person", "ball"), own_boxes=False)
+    model = _detector.build(spec)
+    head = model.network.head
+    torch.nn.init.constant_(head.classification_head.cls_logits.bias, 3.0)
+    torch.nn.init.constant_(head.regression_head.bbox_ctrness.bias, 3.0)
+    _detector.save(folder, model, spec)
+    return folder
+
+
+def test_people_shots_and_an_annotated_video(videos: Path, tmp_path: Path, checkpoint: Path, detector: Path) -> None:
+    out = tmp_path / "out"
+    words = (videos / "one.mp4", "--out", out, "--checkpoint", checkpoint, "--detector", detector, "--video")
+    assert predict(*words) == 0
+    found = json.loads((out / "scenes.json").read_text())["one"]
+    assert found["shots"][0][0] == 0 and found["shots"][-1][1] == pytest.approx(2.0)
+    assert len(found["tracks"]) >= 2
+    for track in found["tracks"]:
+        assert track["label"] in ("person", "ball")
+        assert len(track["t"]) == len(track["box"]) == len(track["score"]) >= 2
+        assert (np.array(track["box"]) >= 0).all() and (np.array(track["box"]) <= [64, 48, 64, 48]).all()
+    page = (out / "one.html").read_text()
+    assert f"track{'' if sum(t['label'] == 'person' for t in found['tracks']) == 1 else 's'} of people" in page
+    assert page.count("<rect") > 2 and 'class="span shot' in page and "People and objects" in page
+    seen = list(decode(out / "one.annotated.mp4"))
+    assert len(seen) == 40 and seen[0].picture.shape == (480, 640, 3)
+
+
+def test_nobody_is_found_and_nobody_is_looked_for(
+    videos: Path, tmp_path: Path, checkpoint: Path, detector: Path
+) -> None:
+    shutil.copytree(detector, unsure := tmp_path / "unsure")
+    model, spec = _detector.load(unsure)
+    torch.nn.init.constant_(model.network.head.classification_head.cls_logits.bias, -9.0)
+    _detector.save(unsure, model, spec)
+    out = tmp_path / "out"
+    assert predict(videos / "one.mp4", "--out", out, "--checkpoint", checkpoint, "--detector", unsure, "--video") == 0
+    assert json.loads((out / "scenes.json").read_text())["one"]["tracks"] == []
+    page = (out / "one.html").read_text()
+    assert "0 tracks of people, 0 of objects" in page and "<rect" not in page
+    assert (out / "one.annotated.mp4").is_file()
+    with pytest.raises(ValueError, match=r"--detector .*detector\.safetensors, detector\.json missing"):
+        _scene.find_detector(tmp_path, tmp_path, "data/checkpoints/detector")
+    assert _scene.find_detector(tmp_path, None, "data/checkpoints/detector") is None
+    info = scan(videos / "one.mp4")
+    chosen = _scene.settings(Path.cwd(), None)
+    alone = _scene.look(
+        videos / "one.mp4", Frames(fps=8, short_side=32, jpeg_quality=90), (64, 48), info.duration_s, chosen
+    )
+    assert alone.classes == () and len(alone.shots) >= 1
 
 
 def test_all_good_is_success(videos: Path, tmp_path: Path, checkpoint: Path) -> None:
