@@ -61,7 +61,9 @@ def measures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Measure]]:
         ],
         "track": [
             ("IDF1", "IDF1 of people", "share of boxes that agree when tracks are matched as wholes"),
+            ("IDF1_1Hz", "IDF1 at 1 Hz", "the same at one picture a second"),
             ("MOTA", "MOTA of people", "1 less misses, false positives and switches per true box"),
+            ("HOTA", "HOTA of people", "detection and association weighed alike"),
         ],
     }
     found: dict[str, list[Measure]] = {name: [] for name in wanted}

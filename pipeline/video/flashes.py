@@ -1,12 +1,10 @@
 """Flashes and a camera that jerks are no cuts: around them the picture comes back, maybe at another place."""
 
 from collections import deque
+from functools import cache
 
 import cv2
 import numpy as np
-
-RETURNED = 0.5
-"""A picture has come back when it differs from an earlier one by less than this share of the change at the cut."""
 
 LEAST_OVERLAP = 0.5
 """Share of the picture that must still be there after it moved."""
@@ -25,15 +23,16 @@ class RecentPictures:
         while self._frames[0][0] < oldest_s - self.flash_s:
             self._frames.popleft()
 
-    def come_back(self, cut_s: float) -> bool:
-        """Whether any picture within ``flash_s`` after the cut is much like one within ``flash_s`` before it."""
+    def come_back(self, cut_s: float, least_change: float) -> bool:
+        """Whether any picture within ``flash_s`` after the cut is much like one within ``flash_s`` before it.
+
+        Much like: where both are, after the motion of the camera, they differ by less than ``least_change`` (0..255).
+        """
         before = [picture for t, picture in self._frames if cut_s - self.flash_s <= t < cut_s]
         after = [picture for t, picture in self._frames if cut_s <= t <= cut_s + self.flash_s]
-        if not before or not after:
-            return False
-        jump = _change(before[-1], after[0])
-        return any(
-            _change(a, b) < RETURNED * jump or _moved_change(a, b) < RETURNED * jump for a in before for b in after
+        pairs = [(a, b) for a in before for b in after]
+        return any(_change(a, b) < least_change for a, b in pairs) or any(
+            _moved_change(a, b) < least_change for a, b in pairs
         )
 
 
@@ -44,11 +43,15 @@ def _change(a: np.ndarray, b: np.ndarray) -> float:
 def _moved_change(a: np.ndarray, b: np.ndarray) -> float:
     """The change that is left when ``b`` is moved to where it fits ``a`` best (phase correlation), where both are."""
     height, width = a.shape
-    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-    (x, y), _ = cv2.phaseCorrelate(a.astype(np.float32), b.astype(np.float32), window)
+    (x, y), _ = cv2.phaseCorrelate(a.astype(np.float32), b.astype(np.float32), _hanning(width, height))
     dx, dy = round(x), round(y)
     if abs(dx) > (1 - LEAST_OVERLAP) * width or abs(dy) > (1 - LEAST_OVERLAP) * height:
         return float("inf")
     part_a = a[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
     part_b = b[max(dy, 0) : height - max(-dy, 0), max(dx, 0) : width - max(-dx, 0)]
     return _change(part_a, part_b)
+
+
+@cache
+def _hanning(width: int, height: int) -> np.ndarray:
+    return cv2.createHanningWindow((width, height), cv2.CV_32F)

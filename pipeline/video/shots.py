@@ -100,7 +100,7 @@ def find_shots(
     def settle(until_s: float) -> None:
         while waiting and waiting[0][0] + recent.flash_s < until_s:
             t, change = waiting.popleft()
-            if not (recent.flash_s and recent.come_back(t)):
+            if not (recent.flash_s and recent.come_back(t, min_change)):
                 cuts[t] = change
 
     for index, frame in enumerate(frames):

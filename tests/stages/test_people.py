@@ -12,7 +12,7 @@ from pipeline.evaluation.coco import coco_available
 from pipeline.run import kinds
 from pipeline.run.stage import StageError
 from pipeline.video.online_tracks import TRACKERS
-from stages import _boxes, _outputs
+from stages import _boxes, _examples, _outputs
 from tests.stages.tiny_world import Project
 
 OVERRIDES = {
@@ -150,6 +150,15 @@ def test_a_set_without_boxes_learns_from_the_world_and_reports_no_ap_of_its_vali
     assert 0 <= project.run("detect")["AP50_person"] <= 1, "the test video has boxes all the same"
     # Hardly trained, it finds little or nothing: what follows must bear that.
     assert project.run("track")["videos"] == project.run("bank")["videos"] == 1
+
+
+def test_boxes_beyond_the_picture_are_learned_as_what_is_seen_of_them() -> None:
+    boxes: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    rows = np.array([[-10.0, -5, 20, 30], [50, 10, 90, 60], [70, 0, 90, 40], [63.5, 0, 70, 20]])
+    _examples._append(boxes, labels, np.array([0, 0, 1, 1]), rows, np.array([0, 1, 0, 0]), 3, (64, 48))
+    assert [one.tolist() for one in boxes] == [[[0, 0, 20, 30], [50, 10, 64, 48]], [], []]
+    assert [one.tolist() for one in labels] == [[0, 1], [], []]
 
 
 def test_true_boxes_are_those_of_the_nearest_source_frame(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Linking detections to tubes: hand-made scenes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.evaluation.hota import hota
 from pipeline.evaluation.tracking import TrackTable, count_tracks
-from pipeline.video.tracks import NO_TRACK, box_at, generalised_iou, link
+from pipeline.video.tracks import NO_TRACK, box_at, generalised_iou, link, of_length
+from tests.evaluation.test_tracking import read_mot
 
 OPTIONS: dict[str, Any] = {"begin_score": 0.5, "continue_score": 0.3, "min_similarity": 0.0, "max_gap_s": 1.0}
 
@@ -90,6 +93,47 @@ def test_many_walkers_with_misses_and_noise() -> None:
         TrackTable(picture[kept], track[kept], made["box"][kept]),
     )
     assert counts.idf1 > 0.97
+
+
+@pytest.mark.parametrize("sequence", ["TUD-Campus", "TUD-Stadtmitte"])
+def test_better_than_the_sample_results_of_two_public_sequences(shared: Path, sequence: str) -> None:
+    folder = shared / "annotations" / "mot"
+    true, sample = (read_mot(folder / f"{sequence}_{name}.txt") for name in ("gt", "sample_result"))
+    rows = np.loadtxt(folder / f"{sequence}_det.txt", delimiter=",")
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    at, box = rows[:, 0].astype(int), np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], axis=1)
+    # 25 pictures a second: five in a row are little, and a step tells little of the speed.
+    options = {"begin_score": 0.6, "continue_score": 0.45, "min_length": 5, "smoothing": 0.8}
+    track = link(at / 25, box, np.zeros(len(at), int), rows[:, 6], [0.0], **options)
+    found = TrackTable(at[track >= 0], track[track >= 0].astype(np.int64), box[track >= 0])
+    ours, theirs = count_tracks(true, found), count_tracks(true, sample)
+    assert ours.mota > theirs.mota + 0.03 and ours.idf1 > theirs.idf1 + 0.03
+    assert hota([(true, found)]).hota > hota([(true, sample)]).hota + 0.03
+
+
+def test_three_hundred_people_in_every_picture() -> None:
+    grid = np.stack(np.meshgrid(np.arange(20) * 30.0, np.arange(15) * 50.0), axis=-1).reshape(-1, 2)
+    start = np.concatenate([grid, grid + np.array([20, 40])], axis=1)
+    pictures = 12
+    t = np.repeat(np.arange(pictures) / 4, 300)
+    box = np.concatenate([start + 3 * picture for picture in range(pictures)])
+    track = link(t, box, np.zeros(len(t), int), np.full(len(t), 0.9), [0.0], **OPTIONS).reshape(pictures, 300)
+    assert (track == track[0]).all() and len(set(track[0])) == 300
+
+
+def test_boxes_beyond_the_picture_and_tubes_of_one_box() -> None:
+    leaving = scene(*((t, -15.0 * t, 0.9) for t in np.arange(0, 3, 0.5)), (1.0, 500.0, 0.9))
+    track = link(**leaving, shot_start=[0.0], **OPTIONS | {"min_similarity": -0.3, "min_length": 1})
+    assert track.tolist() == [0, 0, 0, 1, 0, 0, 0], "followed out of the picture; the one that is seen once is a tube"
+    assert of_length(track, 2).tolist() == [0, 0, 0, NO_TRACK, 0, 0, 0]
+
+
+def test_tubes_of_a_least_length_are_numbered_anew() -> None:
+    track = np.array([0, 1, NO_TRACK, 2, 0, 2, 2], np.int32)
+    assert of_length(track, 1).tolist() == track.tolist()
+    assert of_length(track, 2).tolist() == [0, NO_TRACK, NO_TRACK, 1, 0, 1, 1]
+    assert of_length(track, 3).tolist() == [NO_TRACK, NO_TRACK, NO_TRACK, 0, NO_TRACK, 0, 0]
+    assert of_length(np.zeros(0, np.int32), 1).tolist() == []
 
 
 def test_generalised_iou_by_hand() -> None:
