@@ -118,10 +118,18 @@ def test_milestones_are_a_schedule_of_their_own(root: Path) -> None:
         check_params(raw, section_models(), "params.yaml")
 
 
-@pytest.mark.skipif(bool(find_spec("detectron2")), reason="detectron2 is there")
-def test_detectron2_says_how_to_get_it(tmp_path: Path, root: Path) -> None:
-    network = {"name": "detectron2", "config": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"}
-    project = Project(tmp_path, root, {"training": 1, "validation": 1}, overrides(network))
+@pytest.mark.slow
+def test_detectron2_through_the_stages_or_how_to_get_it(tmp_path: Path, root: Path) -> None:
+    network = {"name": "detectron2", "config": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml", "short_side": 64}
+    project = Project(tmp_path, root, {"training": 1, "validation": 1, "testing": 1}, overrides(network))
     project.run("frames")
+    if find_spec("detectron2"):
+        assert project.run("detector")["own_boxes"] == 1
+        values = project.sections["detect"].model_dump() | {"regions": {"layer": "own"}}
+        project.sections["detect"] = type(project.sections["detect"]).model_validate(values)
+        assert 0 <= project.run("detect")["AP50_person"] <= 1
+        found = project.read("detections", _outputs.DETECTIONS)
+        assert found["embedding"].shape == (len(found["box"]), 1024)
+        return
     with pytest.raises(StageError, match="detectron2 is not installed; get it by: python -m pip install"):
         project.run("detector")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.detectors import Boxes, build_detector
+from models.detectors.detectron import load_detectron2
 from models.detectors.regions import OWN_POOLER, region_features
 from models.weights import WeightsError
 
@@ -121,6 +122,14 @@ def test_weights_of_the_zoos_form(tmp_path: Path) -> None:
             assert torch.equal(value, source.network.state_dict()[key]), key
     with pytest.raises(WeightsError, match=r"does not fit GeneralizedRCNN(?s:.*)shape: roi_heads.box_predictor"):
         build_detector("detectron2", config=FPN, classes=2, weights=str(tmp_path / "model_final.pkl"))
+    tuned = made(FPN, classes=2)
+    before = {key: value.clone() for key, value in tuned.network.state_dict().items()}
+    fresh = load_detectron2(tuned, tmp_path / "model_final.pkl", other_classes=True)
+    assert {key.rpartition(".")[0] for key in fresh} == {
+        f"roi_heads.box_predictor.{n}" for n in ("cls_score", "bbox_pred")
+    }
+    for key, value in tuned.network.state_dict().items():
+        assert torch.equal(value, before[key] if key in fresh else source.network.state_dict()[key]), key
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(WeightsError, match=r"it wants os\.system"):
         build_detector("detectron2", config=FPN, weights=str(tmp_path / "evil.pkl"))
