@@ -55,13 +55,8 @@ def box_metrics(videos: Sequence[Scored], classes: Sequence[str], resamples: int
     people = [number for number, name in enumerate(classes) if name == "person"]
     objects = [number for number, name in enumerate(classes) if name != "person"]
     for name, labels in (("person", people), ("objects", objects)):
-        interval = mean_ap(truth, found, labels, resamples=resamples, seed=seed) if labels else None
-        if interval is not None and np.isfinite(interval.value):
-            metrics |= {
-                f"AP50_{name}": interval.value,
-                f"AP50_{name}_low": interval.low,
-                f"AP50_{name}_high": interval.high,
-            }
+        if labels:
+            metrics |= mean_ap(truth, found, labels, resamples=resamples, seed=seed).metrics(f"AP50_{name}")
     if coco_available():
         figures = coco_ap(truth, found, classes)
         metrics |= {f"coco/{name}": value for name, value in figures.items() if value >= 0}  # -1: no such boxes

@@ -28,7 +28,7 @@ def read(root: Path, video: Video, tracks: Path | None) -> Scored | None:
 
     None where it was not searched, or its boxes or those of people are not known.
     """
-    searched = root / _outputs.DETECTIONS / f"{video.file_stem}.h5"
+    searched = _outputs.artifact(root, _outputs.DETECTIONS, video)
     if not searched.is_file():
         return None
     kind, path = (kinds.TRACKS, tracks / searched.name) if tracks is not None else (kinds.DETECTIONS, searched)
@@ -36,7 +36,7 @@ def read(root: Path, video: Video, tracks: Path | None) -> Scored | None:
         pts, classes = reader["pts"], reader.attributes["classes"].split(",")
         picture, label, box = reader["picture"], reader["label"], reader["box"]
         track = reader["track"] if tracks is not None else np.zeros(0, np.int32)
-    true = _boxes.read_true_boxes(root / _outputs.VIDEOS / f"{video.file_stem}.truth.h5", pts)
+    true = _boxes.read_true_boxes(_outputs.truth(root, video), pts)
     if true is None or PERSON not in true.classes or PERSON not in classes:
         return None
     ours = true.label == true.classes.index(PERSON)
@@ -70,7 +70,7 @@ def metrics(videos: Sequence[Scored], resamples: int, seed: int) -> dict[str, fl
     idf1, mota = track_intervals(counts, resamples, seed)
     idf1_1hz, _ = track_intervals([count_tracks(one.true, one.found) for one in slow], resamples, seed)
     for name, interval in (("IDF1", idf1), ("MOTA", mota), ("IDF1_1Hz", idf1_1hz)):
-        found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found |= interval.metrics(name)
     found |= dict(zip(("HOTA", "DetA", "AssA"), hota([(one.true, one.found) for one in videos]), strict=True))
     found = {key: value for key, value in found.items() if np.isfinite(value)}  # a metric is a number
     return {**found, "switches": float(total(counts).switches), "test_videos": float(len(counts))}
