@@ -31,21 +31,23 @@ def localize_times(length_s: float) -> FloatArray:
     return times
 
 
-def localize_truth(video: AnnotatedVideo) -> FrameLabels:
-    """Labels at the 25 instants.
+def localize_truth(video: AnnotatedVideo, index: Mapping[str, int] = _INDEX) -> FrameLabels:
+    """Labels at the 25 instants, of Charades' classes or those of another set.
 
     Raises:
-        ValueError: the video's length is not known.
+        ValueError: the video's length is not known, or a label is no class.
     """
     if video.duration_s is None:
         raise ValueError(f"video {video.id!r}: its length is not known")
-    return frame_labels(video.segments, _INDEX, localize_times(video.duration_s), ends="closed")
+    return frame_labels(video.segments, index, localize_times(video.duration_s), ends="closed")
 
 
-def localize(videos: Sequence[AnnotatedVideo], scores: Mapping[str, Scores]) -> MultiLabel:
+def localize(
+    videos: Sequence[AnnotatedVideo], scores: Mapping[str, Scores], index: Mapping[str, int] = _INDEX
+) -> MultiLabel:
     """Score [25, 157] per video, -inf in rows that are missing; a video without any scores has all rows missing."""
-    missing = np.full((INSTANTS, len(_INDEX)), -np.inf)
-    return multilabel([scores.get(v.id, missing) for v in videos], [localize_truth(v) for v in videos])
+    missing = np.full((INSTANTS, len(index)), -np.inf)
+    return multilabel([scores.get(v.id, missing) for v in videos], [localize_truth(v, index) for v in videos])
 
 
 def classify(videos: Sequence[AnnotatedVideo], scores: Mapping[str, Scores]) -> MultiLabel:
@@ -61,8 +63,13 @@ def classify(videos: Sequence[AnnotatedVideo], scores: Mapping[str, Scores]) -> 
 
 def at_instants(scores: Scores, duration_s: float) -> FloatArray:
     """Scores [25, C] at the instants from scores [T, C] of T equal cells of the video, linear between cell centres."""
+    return at_times(scores, duration_s, localize_times(duration_s))
+
+
+def at_times(scores: Scores, duration_s: float, times: FloatArray) -> FloatArray:
+    """The same at any ``times`` [R] in seconds: scores [R, C]; before the first and behind the last centre they stand."""
     scores = np.asarray(scores, np.float64)
-    place = np.clip(localize_times(duration_s) / duration_s * len(scores) - 0.5, 0, len(scores) - 1)
+    place = np.clip(times / duration_s * len(scores) - 0.5, 0, len(scores) - 1)
     low = np.floor(place).astype(np.int64)
     high = np.minimum(low + 1, len(scores) - 1)
     share = (place - low)[:, None]
