@@ -19,6 +19,8 @@ HEADS = "data/checkpoints/heads/{variant}"
 PREDICTIONS = "data/predictions/{variant}"
 RECOGNISERS = "data/checkpoints/recognisers"
 RECOGNITION = "data/predictions/recognise"
+FRAME_NETWORKS = "data/checkpoints/framewise"
+FRAME_SCORES = "data/predictions/framewise"
 METRICS = "reports/metrics"
 
 DATASET_FILE = f"{VIDEOS}/dataset.json"
