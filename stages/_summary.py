@@ -23,6 +23,7 @@ def stage_metrics(root: Path) -> list[dict[str, Any]]:
             "shots",
             "compressed",
             "recognise",
+            "framewise",
             "detector",
             "detect",
             "track",
@@ -122,6 +123,12 @@ def curves(root: Path) -> list[plots.Plot]:
             "loss",
             "total",
             {name: f"recognise/{name}.json" for name in ("i", "mv", "residual", "flow")},
+        ),
+        (
+            "Labels of frames by network",
+            "loss",
+            "total",
+            {path.stem: f"framewise/{path.name}" for path in sorted((folder / "framewise").glob("*.json"))},
         ),
         (
             "LoFi end to end",

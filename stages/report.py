@@ -1,8 +1,9 @@
 """report: one page that tells what the run gave, and the table that ``make repro`` prints.
 
 In: the predictions of all encoders, what was found in the test videos (shots, boxes, tracks, bank, coded stream), and
-every stage's metrics. Out: ``reports/index.html`` (self-contained), ``reports/tables/results.md`` and
-``recognition.json``, ``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each stage.
+every stage's metrics. Out: ``reports/index.html`` (self-contained), ``results.md``, ``recognition.json`` and
+``framewise.json`` in ``reports/tables/``, ``reports/plots/*.png``, and ``reports/bench/repro.json`` with the cost of each
+stage.
 """
 
 import os
@@ -20,7 +21,7 @@ from pipeline.run.files import write_bytes, write_json, write_text
 from pipeline.run.params import PARAMS_FILE, Section, flatten, read_params
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
-from stages import _adaptive, _outputs, _recognition, _summary
+from stages import _adaptive, _framewise_report, _outputs, _recognition, _summary
 
 if TYPE_CHECKING:
     from pipeline.report import blocks
@@ -115,6 +116,7 @@ def report(context: Context) -> Mapping[str, float]:
     write_text(out / "tables" / "results.md", "\n".join(lines) + "\n")
     recognised = _recognition.rows(metrics)
     write_json(out / "tables" / "recognition.json", {**facts, "legend": _recognition.LEGEND, "rows": recognised})
+    write_json(out / "tables" / "framewise.json", {**facts, "rows": _framewise_report.rows(metrics)})
     write_json(out / "bench" / "repro.json", _summary.cost(facts, metrics, scores))
     print(f"\n{score_table(scores)}\n\n{difference_table(differences)}\n")
     for note in notes:
@@ -147,6 +149,7 @@ def _sections(
         _people.bank(root, dataset),
         _sheets.stream(root, shown),
         _recognition.section(root, metrics, shown),
+        _framewise_report.section(root, dataset, metrics, shown),
         blocks.Section("training", "Training", "", [blocks.Plots(_summary.curves(root))]),
     ]
 

@@ -42,6 +42,18 @@ MEASURED = {
         "chance_uniform": 0.5,
         "chance_majority": 0.5,
     },
+    "framewise": {
+        "charades_v1_localize_mAP/coarse": 0.3125,
+        "charades_v1_localize_mAP_low/coarse": 0.25,
+        "charades_v1_localize_mAP_high/coarse": 0.375,
+        "charades_v1_localize_wAP/coarse": 0.34,
+        "charades_v1_localize_mAP/both": 0.4375,
+        "gain/both": 0.125,
+        "gain_low/both": 0.0625,
+        "gain_high/both": 0.1875,
+        "conv_gmacs/both": 73.4,
+        "chance_mAP": 0.0625,
+    },
 }
 
 
@@ -174,6 +186,10 @@ def test_everything_is_on_the_page(project: Path, read_page: Callable) -> None:
     assert (project / "reports" / "bench" / "repro.json").is_file()
     recognised = read_json(project / "reports" / "tables" / "recognition.json")["rows"]
     assert [row["streams"] for row in recognised] == ["I", "I+M", "chance, uniform", "chance, majority"]
+    framewise = read_json(project / "reports" / "tables" / "framewise.json")["rows"]
+    assert [row["network"] for row in framewise] == ["both", "coarse", "chance"], "best first"
+    for expected in ("43.8", "+12.5 +6.2 … +18.8", "73.4", "31.2", "25.0 … 37.5", "34.0", "6.2"):
+        assert expected in text, expected
     assert len(html) < 3_000_000
 
 
