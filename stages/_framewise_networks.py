@@ -47,7 +47,10 @@ class NetworkSection(Section):
     fine: str = Field("", description="likewise, of the Fine stream")
     fine_training: Literal["joint", "frozen"] = Field("joint", description="of the second training stage")
     initial: str = Field("", description="weights to start from, relative to the project: a public X3D, or ours")
-    norm: Literal["frozen", "running"] = "running"
+    norm: Literal["running", "frozen", "fine_frozen"] = Field(
+        "running",
+        description="batch statistics in training; fine_frozen: those of the Fine stream stay, all others run",
+    )
     milestones: tuple[int, ...] = Field((), description="steps from which the learning rate is a tenth")
     training: _training.Optimisation
 
@@ -72,6 +75,7 @@ class NetworkSection(Section):
             ("replay_chunk", self.replay_chunk > 0, windowed, "encoders, coarse_fine, fine_fine"),
             ("coarse", bool(self.coarse), self.model in TWO_STREAM, ", ".join(TWO_STREAM)),
             ("fine", bool(self.fine), self.model in TWO_STREAM, ", ".join(TWO_STREAM)),
+            ("norm: fine_frozen", self.norm == "fine_frozen", self.model in TWO_STREAM, ", ".join(TWO_STREAM)),
             ("initial", bool(self.initial), self.model not in TWO_STREAM, "networks of one stream"),
             ("milestones", bool(self.milestones), self.training.schedule == "constant", "training.schedule: constant"),
         ):  # fmt: skip

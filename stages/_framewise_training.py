@@ -52,7 +52,9 @@ def fit(
         return {"score": _framewise_scores.quality(said, held_out, reader.index)}
 
     factors = _framewise_models.prepare(network, section)
-    train_mode(network, section.norm)
+    train_mode(network, "frozen" if section.norm == "frozen" else "running")
+    if section.norm == "fine_frozen":
+        freeze_statistics(network.get_submodule("fine"))
     metrics = {}
     if context.params.measure_memory:
         first, twin = to_device(batches(0), device()), copy.deepcopy(network)  # a step would move its statistics

@@ -39,7 +39,14 @@ SECTION: dict[str, Any] = {"subsets": ["training"], "clips": CLIPS, "networks": 
 TWO_STREAM = {"base_width": 8, "coarse": "coarse", "fine": "fine", "training": FEW}
 MANY: dict[str, Any] = {
     "both": {"model": "coarse_fine", "frames": 8, **TWO_STREAM},
-    "replayed": {"model": "coarse_fine", "frames": 8, "window": 4, "replay_chunk": 1, "norm": "frozen", **TWO_STREAM},
+    "replayed": {
+        "model": "coarse_fine",
+        "frames": 8,
+        "window": 4,
+        "replay_chunk": 1,
+        "norm": "fine_frozen",
+        **TWO_STREAM,
+    },
     "fine_fine": {"model": "fine_fine", "frames": 8, **TWO_STREAM, "coarse": "fine"},
     "slowfast": {"model": "slowfast_det", "frames": 8, "pooling": "grid_pool", **TWO_STREAM},
     "coarse": {"model": "coarse_only", "base_width": 8, "frames": 12, "auxiliary": "flow", "training": FEW},
@@ -261,6 +268,7 @@ def test_multithumos_feeds_it_and_its_protocol_gives_its_figure(root: Path, tmp_
         ({"model": "coarse_fine", "coarse": "it"}, "name both networks or none"),
         ({"model": "coarse_fine", "initial": "x.pt"}, "initial belongs to networks of one stream"),
         ({"model": "coarse_fine", "coarse": "nobody", "fine": "it"}, r"networks\.it\.coarse is 'nobody'"),
+        ({"model": "fine_only", "norm": "fine_frozen"}, "norm: fine_frozen belongs to coarse_fine"),
         ({"model": "fine_only", "milestones": [4, 2]}, "they must rise"),
     ],
 )
