@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.datasets.formats.common import AnnotatedVideo
 from pipeline.datasets.schema import Video
+from pipeline.evaluation.accuracy import multi_label_map
 from pipeline.evaluation.bootstrap import Interval
 from pipeline.evaluation.charades import at_instants, at_times, localize_truth
 from pipeline.evaluation.frames import frame_truth
@@ -22,17 +23,20 @@ from stages._framewise_networks import NetworkSection
 if TYPE_CHECKING:
     from torch import nn
 
-LOCALIZE, MULTITHUMOS_CLASSES = "charades_v1_localize", tuple(str(index) for index in range(1, 66))
+LOCALIZE, CLASSIFY = "charades_v1_localize", "charades_v1_classify"
+MULTITHUMOS_CLASSES = tuple(str(index) for index in range(1, 66))
 
 
 class Said(NamedTuple):
     """Scores of videos by video id, float32: at the 25 instants [25, K], and at every frame of the file [n_frames, K].
 
-    ``grid``: times in seconds of the frames that Grid Pool took, float32; empty without it.
+    ``videos``: of the whole video, each class at its highest frame [K]. ``grid``: times in seconds of the frames that Grid
+    Pool took, float32; empty without it.
     """
 
     instants: Mapping[str, np.ndarray]
     frames: Mapping[str, np.ndarray]
+    videos: Mapping[str, np.ndarray]
     grid: Mapping[str, np.ndarray]
 
 
@@ -74,16 +78,17 @@ def say(
     Without ``done``, which is told how many videos are, only at the 25 instants.
     """
     network.eval()
-    instants, frames, grid = dict[str, np.ndarray](), dict[str, np.ndarray](), dict[str, np.ndarray]()
+    instants, frames, whole, grid = (dict[str, np.ndarray]() for _ in range(4))
     for number, video in enumerate(videos, start=1):
         logits, looked = cell_logits(network, section, reader, video)
         instants[video.id] = _squashed(at_instants(logits, video.duration_s))
         if done is not None:
             done(number)
             times = np.arange(video.n_frames, dtype=np.float64) * video.duration_s / max(video.n_frames, 1)
+            whole[video.id] = _squashed(logits.max(axis=0))
             grid |= {video.id: looked} if len(looked) else {}
             frames[video.id] = _squashed(at_times(logits, video.duration_s, times))
-    return Said(instants, frames, grid)
+    return Said(instants, frames, whole, grid)
 
 
 def _squashed(logits: np.ndarray) -> np.ndarray:
@@ -114,8 +119,8 @@ def measure(
     """Metrics of all networks on the same resamples of the test videos.
 
     ``charades_v1_localize_mAP`` and ``_wAP`` (25 instants a video; the mean is over the classes that occur, the official
-    one wherever all do) and, over all frames of the files, ``frames_mAP`` or ``multithumos_mAP`` (a class that never
-    occurs counts 0). ``gain``: of the first figure over the first network.
+    one wherever all do), ``charades_v1_classify_mAP`` and ``_wAP`` (of whole videos) and, over all frames of the files,
+    ``frames_mAP`` or ``multithumos_mAP`` (a class that never occurs counts 0). ``gain``: of the first over the first network.
     """
     index = {name: i for i, name in enumerate(classes)}
     truths = [annotated(video) for video in videos]
@@ -138,9 +143,19 @@ def measure(
         metrics |= _named(
             f"{frames_protocol(classes)}_mAP", name, Interval(*(occur * value for value in vars(frames).values()))
         )
+        mean, weighted = multi_label_map(np.stack([found[name].videos[v.id] for v in videos]), occurring(videos, index))
+        metrics |= {f"{CLASSIFY}_mAP/{name}": mean, f"{CLASSIFY}_wAP/{name}": weighted}
         if name != first:
             metrics |= _named("gain", name, at_25.difference(name, first))
     return metrics
+
+
+def occurring(videos: Sequence[Video], index: Mapping[str, int]) -> np.ndarray:
+    """Which classes occur in videos, 0/1 [V, K]."""
+    labels = np.zeros((len(videos), len(index)), np.uint8)
+    for row, video in zip(labels, videos, strict=True):
+        row[[index[segment.label] for segment in video.segments]] = 1
+    return labels
 
 
 def _chance(at_25: Resampled, name: str) -> float:

@@ -3,9 +3,9 @@
 In: frames, and the segments of the data set. Each network of the table is trained on clips of the training subsets by the
 average of a classification and a localisation loss, those of two streams after the networks whose weights they start from
 (section 4.1), and labels the whole videos of ``testing``. Out: the networks, their histories, for each its scores by video
-id (``instants.npz`` at Charades' 25 instants, ``frames.npz`` at every frame of the file, both as ``python -m pipeline
-evaluate`` reads them; ``grid.npz``: when Grid Pool took frames, s), and ``table.json``: ``charades_v1_localize`` mAP and
-wAP, mAP over all frames, with intervals over the test videos, beside chance and cost.
+id (``instants.npz`` at Charades' 25 instants, ``frames.npz`` at every frame of the file, ``videos.npz`` of the whole, all
+as ``python -m pipeline evaluate`` reads them; ``grid.npz``: when Grid Pool took frames, s), and ``table.json``:
+``charades_v1_localize`` mAP and wAP, mAP over all frames, with intervals over the test videos, beside chance and cost.
 """
 
 import time

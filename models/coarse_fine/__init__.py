@@ -1,6 +1,6 @@
 """Networks that label every frame of a video (Kahatapitiya and Ryoo, Coarse-Fine Networks, CVPR 2021), by name.
 
-Contract, held by ``tests/models/coarse_fine/test_contract.py``: ``forward`` takes normalised pixels ``[N, 3, T, H, W]`` of
+Contract, held by ``tests/models/coarse_fine/test_networks.py``: ``forward`` takes normalised pixels ``[N, 3, T, H, W]`` of
 any T and a :class:`~models.encoders.ragged.Layout` of their frames or None, and gives logits ``[N, classes, T]``; a video's
 result in evaluation does not depend on its batch. Trained with :func:`models.heads.frame_labels.frame_label_loss`.
 """

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipeline.datasets.schema import Dataset, Segment, Video
-from pipeline.evaluation.from_files.frames import run_localize, run_multithumos
+from pipeline.evaluation.from_files.frames import run_classify, run_localize, run_multithumos
 from pipeline.evaluation.from_files.request import Request
 from pipeline.run import kinds
 from pipeline.run.files import read_json
@@ -228,10 +228,11 @@ def annotated(folder: Path, root: Path, format_: str, ids: dict[str, str]) -> di
 
 
 def test_charades_feeds_it_and_the_official_rule_gives_its_figure(root: Path, tmp_path: Path) -> None:
-    ids = {"AAAAA": "train", "BBBBB": "train", "CCCCC": "test", "DDDDD": "test"}
+    ids = {"AAAAA": "train", "BBBBB": "train", "CCCCC": "test", "DDDDD": "test", "EEEEE": "test"}
     (tmp_path / "annotations").mkdir()
     for part in ("train", "test"):
-        rows = "".join(f'{id_},"c001 0.5 2.0;c156 1.0 3.5",4.0\n' for id_, of in ids.items() if of == part)
+        actions = dict.fromkeys(ids, "c001 0.5 2.0;c156 1.0 3.5") | {"DDDDD": "c156 0.0 2.0", "EEEEE": ""}
+        rows = "".join(f'{id_},"{actions[id_]}",4.0\n' for id_, of in ids.items() if of == part)
         (tmp_path / "annotations" / f"Charades_v1_{part}.csv").write_text("id,actions,length\n" + rows)
     raw = annotated(tmp_path, root, "charades", ids)
     metrics = run(tmp_path, raw)
@@ -239,6 +240,9 @@ def test_charades_feeds_it_and_the_official_rule_gives_its_figure(root: Path, tm
     official = run_localize(Request(tmp_path / "annotations", scores / "instants.npz"))
     assert metrics["charades_v1_localize_mAP/tsm"] == pytest.approx(official["mAP_present"], abs=1e-12)
     assert metrics["charades_v1_localize_wAP/tsm"] == pytest.approx(official["wAP"], abs=1e-12)
+    whole = run_classify(Request(tmp_path / "annotations", scores / "videos.npz"))
+    assert metrics["charades_v1_classify_mAP/tsm"] == pytest.approx(whole["mAP_present"], abs=1e-12)
+    assert metrics["charades_v1_classify_wAP/tsm"] == pytest.approx(whole["wAP"], abs=1e-12)
     assert metrics["classes_without_test_rows"] == 155 and official["positives"] > 0
 
 
