@@ -120,7 +120,8 @@ def measure(
 
     ``charades_v1_localize_mAP`` and ``_wAP`` (25 instants a video; the mean is over the classes that occur, the official
     one wherever all do), ``charades_v1_classify_mAP`` and ``_wAP`` (of whole videos) and, over all frames of the files,
-    ``frames_mAP`` or ``multithumos_mAP`` (a class that never occurs counts 0). ``gain``: of the first over the first network.
+    ``frames_mAP`` or ``multithumos_mAP`` (a class that never occurs counts 0). ``gain``: in the first figure over the first
+    network.
     """
     index = {name: i for i, name in enumerate(classes)}
     truths = [annotated(video) for video in videos]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.datasets.opened import stored_files
 from pipeline.datasets.schema import SUBSETS, Dataset
 from pipeline.datasets.snippets import FrameStore
 from pipeline.run import kinds
@@ -83,7 +84,7 @@ def framewise(context: Context) -> Mapping[str, float]:
     params: Framewise = context.params
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     reader = Reader(
-        FrameStore.of_folder(context.root / _outputs.FRAMES, [video.id for video in dataset]),
+        FrameStore(stored_files(context.root / _outputs.FRAMES, [video.id for video in dataset])),
         params.clips,
         {name: i for i, name in enumerate(dataset.classes)},
     )
