@@ -21,6 +21,8 @@ RECOGNISERS = "data/checkpoints/recognisers"
 RECOGNITION = "data/predictions/recognise"
 FRAME_NETWORKS = "data/checkpoints/framewise"
 FRAME_SCORES = "data/predictions/framewise"
+MEMORY_MODELS = "data/checkpoints/memory"
+MEMORY = "data/predictions/memory"
 METRICS = "reports/metrics"
 
 DATASET_FILE = f"{VIDEOS}/dataset.json"

@@ -79,7 +79,7 @@ def bank(root: Path, dataset: Dataset) -> Section:
         lines = [one.per_second for one in testing]
         plot = coverage_map(lines, "Rows of the bank per second", f"Test videos. Rows by class: {listed}.", "rows")
         blocks.append(Plots([plot], wide=True))
-    text = "A row of the bank is the feature of one tracked person or object in one second."
+    text = "A row of the bank is the feature of one tracked person or object in one second; other rows are not counted."
     return Section("bank", "Long-term feature bank", text, blocks)
 
 
@@ -98,9 +98,10 @@ def _read_banks(root: Path, videos: Sequence[Video]) -> list[_Bank]:
         if path.is_file():
             with kinds.BANK.open(path) as reader:
                 seconds = max(round(reader.attributes["duration_s"]), 1)
-                per_second = np.bincount(reader["t"].astype(int), minlength=seconds)
-                tubes, classes = len(np.unique(reader["track"])), reader.attributes["classes"].split(",")
-                found.append(_Bank(per_second, tubes, reader["label"], classes))
+                tracked = reader["track"] >= 0  # whole pictures and cells of a grid cover every second
+                per_second = np.bincount(reader["t"][tracked].astype(int), minlength=seconds)
+                tubes, classes = len(np.unique(reader["track"][tracked])), reader.attributes["classes"].split(",")
+                found.append(_Bank(per_second, tubes, reader["label"][tracked], classes))
     return found
 
 

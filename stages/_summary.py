@@ -29,6 +29,7 @@ def stage_metrics(root: Path) -> list[dict[str, Any]]:
             "track",
             "pretrain",
             "bank",
+            "memory",
             "lofi",
         ),
         *("features", "head", "evaluate"),

@@ -47,15 +47,18 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, features: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
         """``[B, Q, C]``; an example without a valid row in its window keeps what it had."""
-        scores = self.theta(features) @ self.phi(bank).transpose(1, 2) * self.scale
-        # A finite low number: a row of nothing but -inf would give NaN, in the gradient too.
-        scores = scores.masked_fill(~valid[:, None], torch.finfo(scores.dtype).min)
-        found = scores.softmax(dim=-1) @ self.g(bank)
+        found = self.shares(features, bank, valid) @ self.g(bank)
         some = valid.any(dim=1)[:, None, None]
         if self.activation == "pre":
             update: Tensor = self.dropout(self.out(F.relu(self.norm(found)))) * some
             return features + update
         return F.relu(features + self.dropout(self.norm(self.out(found))) * some)
+
+    def shares(self, features: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
+        """How much each feature looks at each row, ``[B, Q, M]``, summing to 1 over the rows that are valid, if any is."""
+        scores = self.theta(features) @ self.phi(bank).transpose(1, 2) * self.scale
+        # A finite low number: a row of nothing but -inf would give NaN, in the gradient too.
+        return scores.masked_fill(~valid[:, None], torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
 class NonLocalOperator(nn.Module):
@@ -106,12 +109,24 @@ class NonLocalOperator(nn.Module):
 
     def forward(self, short: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
         """``[B, Q, hidden]``."""
-        bank, valid = _padded(bank, valid, self.padding)
-        features: Tensor = self.dropout(self.reduce_short(short))
-        rows = self.dropout(self.reduce_bank(bank))
+        features, rows, valid = self._reduced(short, bank, valid)
         for block in self.blocks:
             features = block(features, rows, valid)
         return features
+
+    @torch.no_grad()
+    def attention(self, short: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
+        """Where each feature looks in the end: the last block's shares ``[B, Q, M]``, 0 at padding. In evaluation mode."""
+        features, rows, counted = self._reduced(short, bank, valid)
+        for block in self.blocks[:-1]:
+            features = block(features, rows, counted)
+        last = self.blocks[-1]
+        assert isinstance(last, NonLocalBlock)
+        return last.shares(features, rows, counted) * valid[:, None]
+
+    def _reduced(self, short: Tensor, bank: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        bank, valid = _padded(bank, valid, self.padding)
+        return self.dropout(self.reduce_short(short)), self.dropout(self.reduce_bank(bank)), valid
 
 
 class PoolOperator(nn.Module):

@@ -269,7 +269,8 @@ def load_instances(folder: Path, video: str, sources: Sequence[int]) -> Instance
     if not (folder / "bank" / name).is_file():
         return None
     with kinds.BANK.open(folder / "bank" / name) as reader:
-        bank, classes = {array: reader[array] for array in kinds.BANK.arrays}, reader.attributes["classes"].split(",")
+        bank = {array: reader[array] for array in kinds.BANK.arrays if array != "short"}
+        classes = reader.attributes["classes"].split(",")
     with kinds.TRACKS.open(folder / "tracks" / name) as reader:
         width, height = reader.attributes["width"], reader.attributes["height"]
     shots = kinds.SHOTS.read(folder / "shots" / name)["t_start"]

@@ -28,18 +28,26 @@ class DefinitionError(ValueError):
 
 @dataclass(frozen=True)
 class WorldDefinition:
-    """The procedural world. ``difficulty`` 0 to 1; ``extra`` training videos more than the size has."""
+    """The procedural world.
+
+    ``difficulty`` 0 to 1; ``extra`` training videos more than the size has; ``videos``: numbers of videos of subsets, in
+    place of the size's.
+    """
 
     name: str
     size: Literal["tiny", "small", "medium"]
     seed: int = 0
     difficulty: float = 0.5
     extra: int = 0
+    videos: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(0 <= self.difficulty <= 1, "difficulty", self.difficulty, "a number from 0 to 1")
         _require(self.seed >= 0, "seed", self.seed, "a whole number from 0")
         _require(self.extra >= 0, "extra", self.extra, "a whole number from 0")
+        for subset, number in self.videos.items():
+            _require(subset in SUBSETS, "videos", subset, f"of {', '.join(SUBSETS)}")
+            _require(number >= 0, f"videos.{subset}", number, "a whole number from 0")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def instances_of(
         shot_start: starts of the shots in seconds, of the kind ``shots``.
         width: of the source picture in pixels.
         height: likewise.
-        sources: which tokens are kept: people alone (thesis' default), or (``PERSON``, ``OBJECT``).
+        sources: which tokens are kept: people alone (thesis' default), or (``PERSON``, ``OBJECT``). Rows that follow no
+            track (cells of a grid, whole pictures) are no tokens.
         person: the class that is a person; all others are objects.
 
     Raises:
@@ -95,7 +96,7 @@ def instances_of(
     # Boxes may reach out of the picture; the part outside was not seen.
     box = np.clip(bank["box"] / np.array([width, height, width, height]), 0, 1).astype(np.float32)
     shot = np.searchsorted(np.sort(np.asarray(shot_start, np.float64)), bank["t"], side="right").astype(np.int64)
-    kept = np.flatnonzero(np.isin(source, list(sources)))
+    kept = np.flatnonzero(np.isin(source, list(sources)) & (bank["track"] >= 0))
     kept = kept[np.argsort(bank["t"][kept], kind="stable")]
     return Instances(
         np.floor(bank["t"][kept]).astype(np.int64),

@@ -148,10 +148,10 @@ TRACKS = Kind(
 BANK = Kind(
     name="bank",
     version=1,
-    doc="Long-term feature bank of one video: a row per second and track, in the order of time.",
+    doc="Long-term feature bank of one video: a row per second and track, cell or picture, in the order of time.",
     arrays={
         "t": Array("float64", ("row",), "s", "the instant that the features are of, the middle of a second"),
-        "track": Array("int32", ("row",), "id", "of the kind tracks"),
+        "track": Array("int32", ("row",), "id", "of the kind tracks; -1: of a grid's cell or the whole picture"),
         "label": Array("int16", ("row",), "index", "of the attribute classes"),
         "box": Array("float32", ("row", "4"), "px", "x1, y1, x2, y2 in source pixels at t"),
         "score": Array("float32", ("row",), "1", "of the detection nearest to t"),
@@ -160,6 +160,14 @@ BANK = Kind(
             ("row", "channel"),
             "1",
             "region of the encoder's last map, averaged over time",
+            or_dtype="float16",
+        ),
+        "short": Array(
+            "float32",
+            ("row", "short_channel"),
+            "1",
+            "the same of the short-term encoder, where the bank has its own",
+            optional=True,
             or_dtype="float16",
         ),
     },

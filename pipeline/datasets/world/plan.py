@@ -5,6 +5,7 @@ or leaving some out, changes no other video. Classes are dealt like cards from e
 balanced over neighbouring indices and a video still needs to know only its own place in the deck.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -158,21 +159,33 @@ class PlannedVideo:
         return np.random.default_rng([self.seed, SUBSETS.index(self.subset), self.index, *purpose])
 
 
-def world_plan(size: str, seed: int, difficulty: float | Difficulty = 0.5, extra: int = 0) -> list[PlannedVideo]:
-    """The videos of a world, by subset and index. ``extra`` more training videos are added behind the others.
+def world_plan(
+    size: str,
+    seed: int,
+    difficulty: float | Difficulty = 0.5,
+    extra: int = 0,
+    videos: Mapping[str, int] | None = None,
+) -> list[PlannedVideo]:
+    """The videos of a world, by subset and index.
+
+    ``videos``: numbers of videos of subsets, in place of the size's own. ``extra`` more training videos are added behind
+    the others.
 
     Raises:
-        ValueError: unknown ``size``, ``difficulty`` outside 0..1, or a negative ``seed`` or ``extra``.
+        ValueError: unknown ``size`` or subset, ``difficulty`` outside 0..1, or a negative ``seed``, ``extra`` or number.
     """
     if size not in SIZES:
         raise ValueError(f"world size {size!r} is not one of {', '.join(SIZES)}")
-    for name, value in (("seed", seed), ("extra", extra)):
+    asked = dict(videos or {})
+    if unknown := sorted(set(asked) - set(SIZES[size].subsets)):
+        raise ValueError(f"world videos names {unknown[0]!r}; allowed are {', '.join(SIZES[size].subsets)}")
+    for name, value in (("seed", seed), ("extra", extra), *((f"videos.{key}", n) for key, n in asked.items())):
         if value < 0:
             raise ValueError(f"world {name} is {value!r}; allowed are whole numbers from 0")
     hard = difficulty if isinstance(difficulty, Difficulty) else Difficulty.of(float(difficulty))
     plans = []
     for subset, row in SIZES[size].subsets.items():
-        n = row.videos + (extra if subset == "training" else 0)
+        n = asked.get(subset, row.videos) + (extra if subset == "training" else 0)
         plans += _plan_subset(SIZES[size], subset, row, n, seed, hard)
     return plans
 

@@ -13,7 +13,7 @@ from pipeline.datasets.world.write import write_video
 
 def plan(definition: WorldDefinition, _root: Path) -> list[Planned]:
     """One entry per video of the size; the spec is the whole plan of that video, so others do not matter to it."""
-    videos = world_plan(definition.size, definition.seed, definition.difficulty, definition.extra)
+    videos = world_plan(definition.size, definition.seed, definition.difficulty, definition.extra, definition.videos)
     return [Planned(video.id, (), asdict(video)) for video in videos]
 
 

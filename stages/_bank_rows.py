@@ -1,0 +1,85 @@
+"""Rows of a long-term feature bank besides their features: when, what, where (thesis, sections 7.1.2 and 7.3, table 7.1d).
+
+Four kinds of rows: a tracked ``person`` or ``object``, a cell of a regular ``grid``, and the whole picture (``global``).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+RowKind = Literal["person", "object", "grid", "global"]
+
+STEP_S = 1.0
+"""Seconds between the rows of a track, a cell or a picture."""
+
+NO_TRACK = -1
+"""Track of rows that follow nothing."""
+
+
+def instants(duration_s: float) -> np.ndarray:
+    """The middles of whole seconds; a video shorter than one has its first."""
+    return np.arange(STEP_S / 2, max(duration_s, STEP_S), STEP_S)
+
+
+def row_classes(classes: Sequence[str], wanted: Sequence[RowKind]) -> list[str]:
+    """Names of the rows' labels: the tracked classes, then the kinds that are no track."""
+    return [*classes, *(kind for kind in ("grid", "global") if kind in wanted)]
+
+
+def rows_of(
+    tracks: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    size: tuple[int, int],
+    duration_s: float,
+    wanted: Sequence[RowKind] = ("person", "object"),
+    grid: int = 4,
+) -> dict[str, np.ndarray]:
+    """Arrays ``t``, ``track``, ``label``, ``box``, ``score`` by row, in the order of time, then track, then cell.
+
+    A track has a row for each instant from its first box to its last, so that no region lies beyond a cut. Boxes end at the
+    picture's edge; one that lies outside, or has no area, was not seen and has no row.
+
+    Args:
+        tracks: arrays of the kind ``tracks``.
+        classes: names of their labels.
+        size: height and width of the picture, px of the boxes.
+        duration_s: of the video.
+        wanted: which kinds of rows.
+        grid: cells each way.
+    """
+    from pipeline.video.tracks import box_at
+
+    height, width = size
+    when = instants(duration_s)
+    names = row_classes(classes, wanted)
+    kept = [("person" if name == "person" else "object") in wanted for name in classes]
+    rows: list[tuple[float, int, int, np.ndarray, float]] = []
+    for number in np.unique(tracks["track"]):
+        mine = tracks["track"] == number
+        label = int(tracks["label"][mine][0])
+        if not kept[label]:
+            continue
+        t, box = tracks["t"][mine], tracks["box"][mine].astype(np.float64)
+        for at in when[(when >= t[0]) & (when <= t[-1])]:
+            seen = np.clip(box_at(t, box, at), 0, [width, height, width, height])
+            if (seen[2:] > seen[:2]).all():
+                rows.append((at, int(number), label, seen, float(tracks["score"][mine][np.abs(t - at).argmin()])))
+    for kind, cells in (("grid", grid), ("global", 1)):
+        if kind in wanted:
+            edges = np.arange(cells + 1) / cells
+            boxes = [
+                np.array([edges[x] * width, edges[y] * height, edges[x + 1] * width, edges[y + 1] * height])
+                for y in range(cells)
+                for x in range(cells)
+            ]
+            rows += [(at, NO_TRACK, names.index(kind), box, 1.0) for at in when for box in boxes]
+    rows.sort(key=lambda row: (row[0], row[1] == NO_TRACK, row[1], row[2]))  # stable: cells stay in reading order
+    t, track, label, boxes, score = zip(*rows, strict=True) if rows else ((), (), (), np.zeros((0, 4)), ())
+    return {
+        "t": np.array(t, np.float64),
+        "track": np.array(track, np.int32),
+        "label": np.array(label, np.int16),
+        "box": np.array(boxes, np.float32),
+        "score": np.array(score, np.float32),
+    }

@@ -1,0 +1,149 @@
+"""Training and scoring of one model of the stage ``memory``: 3D CNN features with or without a long-term feature bank."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.datasets.bank_windows import BankIndex
+from pipeline.run.params import Section
+from pipeline.run.stage import Context
+from stages import _memory, _training
+from stages._memory import Clips, Variant, Window
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.heads.clip_memory import ClipMemory
+
+_STATISTICS = 512
+"""Training clips whose windows give mean and deviation of the bank's channels."""
+
+
+class Network(Section):
+    """The head; defaults are the thesis' (section 7.1.4), see ``models.heads.feature_bank``."""
+
+    layers: int = Field(2, ge=1, le=3, description="blocks of nl and sto")
+    hidden: int = Field(512, ge=1, description="channels of nl and sto")
+    activation: Literal["pre", "post"] = "pre"
+    scale: bool = True
+    layer_norm: Literal["affine", "plain", "none"] = "affine"
+    dropout: float = Field(0.2, ge=0, lt=1, description="in nl and sto")
+    classifier_dropout: float = Field(0.3, ge=0, lt=1)
+    padding: Literal["masked", "released"] = Field("masked", description="released: empty rows count as zeros")
+
+
+class Data(NamedTuple):
+    """Clips of the three subsets, the index of all their banks, and the numbers of the classes that count."""
+
+    training: Clips
+    validation: Clips
+    testing: Clips
+    banks: BankIndex
+    scored: tuple[int, ...]
+
+
+def build(data: Data, network: Network, variant: Variant, classes: int) -> "ClipMemory":
+    """A fresh model; weights from torch's global generator."""
+    from models.heads.clip_memory import ClipMemory
+    from models.heads.feature_bank import FeatureBankHead
+
+    short_dim = data.training.short.rows.shape[1]
+    bank_dim = data.training.own.rows.shape[1] if variant.operator == "sto" else data.banks.dim
+    options = network.model_dump(exclude={"classifier_dropout", "padding"}) if variant.operator in ("nl", "sto") else {}
+    head = FeatureBankHead(
+        short_dim, bank_dim, classes, variant.operator, network.classifier_dropout, network.padding, **options
+    )
+    return ClipMemory(head, short_dim, bank_dim)
+
+
+def fit(
+    context: Context, data: Data, window: Window, network: Network, variant: Variant,
+    options: _training.Optimisation, name: str, classes: int,
+) -> "ClipMemory":  # fmt: skip
+    """Train one model on the training clips; the weights that rank the validation clips best are kept, if there are any."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from pipeline.training.device import device
+    from pipeline.training.sampler import step_rng, take
+
+    _training.prepare(options)
+    model = build(data, network, variant, classes)
+    some = np.random.default_rng(0).permutation(len(data.training))[:_STATISTICS]
+    _, _, rows, valid = _memory.batch(data.training, some, data.banks, window, variant)
+    model.fit_standardisation(torch.from_numpy(data.training.short.rows), rows[valid])
+    model.to(device()).train()
+    labels = torch.from_numpy(data.training.labels.astype(np.float32))
+
+    def batches(step: int) -> Any:
+        chosen = take(options.seed, step * options.batch, options.batch, len(data.training))
+        rng = step_rng(options.seed, step)
+        return *_memory.batch(data.training, chosen, data.banks, window, variant, rng), labels[chosen]
+
+    def loss(model: Any, given: Any, _generator: "torch.Generator") -> dict[str, "torch.Tensor"]:
+        return {"total": binary_cross_entropy_with_logits(model(*given[:4]), given[4])}
+
+    def measured(model: Any) -> dict[str, float]:
+        return {"mAP": mean_ap(score(model, data.validation, data, window, variant), data.validation, data.scored)}
+
+    held_out = bool(data.validation.labels[:, list(data.scored)].any())
+    result = _training.fit(
+        context, options, model, loss, batches, name=name,
+        validate=measured if held_out else None, metric="mAP" if held_out else "",
+    )  # fmt: skip
+    model.load_state_dict(result.best_state)
+    return model.eval()
+
+
+def score(
+    model: "ClipMemory", clips: Clips, data: Data, window: Window, variant: Variant, size: int = 64
+) -> NDArray[np.float32]:
+    """Probabilities [N, C] of all clips; nothing is random."""
+    import torch
+
+    from pipeline.training.device import to_device
+
+    where = next(model.parameters()).device
+    parts = [np.zeros((0, clips.labels.shape[1]), np.float32)]
+    with torch.no_grad():
+        for start in range(0, len(clips), size):
+            chosen = np.arange(start, min(start + size, len(clips)))
+            given = to_device(_memory.batch(clips, chosen, data.banks, window, variant), where)
+            parts.append(model(*given).sigmoid().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def mean_ap(scores: NDArray[np.floating], clips: Clips, classes: Sequence[int]) -> float:
+    """Mean AP over the classes that occur (Charades' rule for a class: the mean precision at its rows)."""
+    from pipeline.evaluation.multilabel import average_precision
+
+    positive = [c for c in classes if clips.labels[:, c].any()]
+    return float(np.mean([average_precision(scores[:, c], clips.labels[:, c]) for c in positive]))
+
+
+def covered(clips: Clips, banks: BankIndex, window: Window, variant: Variant) -> float:
+    """Share of the clips whose window, or own rows for STO, holds anything."""
+    valid = [_memory.batch(clips, np.array([n]), banks, window, variant)[3].any().item() for n in range(len(clips))]
+    return float(np.mean(valid))
+
+
+def attention(
+    model: "ClipMemory", clips: Clips, data: Data, window: Window, variant: Variant, clip: int
+) -> list[tuple[float, float]]:
+    """Time in seconds and share of each row of one clip's window, in the order of time."""
+    import torch
+
+    from pipeline.datasets.bank_windows import WindowRule, read_window
+    from pipeline.training.device import to_device
+
+    assert variant.window_s is not None
+    chosen = np.array([clip])
+    given = _memory.batch(clips, chosen, data.banks, window, variant)
+    rule = WindowRule(variant.window_s, window.per_second, window.mode)
+    found = read_window(data.banks, clips.ids[clips.video[clip]], float(clips.seen_s[clip]), rule)
+    with torch.no_grad():
+        shares = model.attention(*to_device(given, next(model.parameters()).device))[0].cpu().tolist()
+    return list(zip(found.t[found.valid].tolist(), shares, strict=False))
