@@ -30,8 +30,8 @@ class Network(Section):
     activation: Literal["pre", "post"] = "pre"
     scale: bool = True
     layer_norm: Literal["affine", "plain", "none"] = "affine"
-    dropout: float = Field(0.2, ge=0, lt=1, description="in nl and sto")
-    classifier_dropout: float = Field(0.3, ge=0, lt=1)
+    attention_dropout: float = Field(0.2, ge=0, lt=1, description="in nl and sto")
+    dropout: float = Field(0.3, ge=0, lt=1, description="before the classifier")
     padding: Literal["masked", "released"] = Field("masked", description="released: empty rows count as zeros")
 
 
@@ -52,9 +52,9 @@ def build(data: Data, network: Network, variant: Variant, classes: int) -> "Clip
 
     short_dim = data.training.short.rows.shape[1]
     bank_dim = data.training.own.rows.shape[1] if variant.operator == "sto" else data.banks.dim
-    options = network.model_dump(exclude={"classifier_dropout", "padding"}) if variant.operator in ("nl", "sto") else {}
+    options = network.model_dump(exclude={"dropout", "padding"}) if variant.operator in ("nl", "sto") else {}
     head = FeatureBankHead(
-        short_dim, bank_dim, classes, variant.operator, network.classifier_dropout, network.padding, **options
+        short_dim, bank_dim, classes, variant.operator, network.dropout, network.padding, **options
     )
     return ClipMemory(head, short_dim, bank_dim)
 
@@ -75,8 +75,9 @@ def fit(
     some = np.random.default_rng(0).permutation(len(data.training))[:_STATISTICS]
     _, _, rows, valid = _memory.batch(data.training, some, data.banks, window, variant)
     model.fit_standardisation(torch.from_numpy(data.training.short.rows), rows[valid])
-    model.to(device()).train()
     labels = torch.from_numpy(data.training.labels.astype(np.float32))
+    model.fit_prior(labels)
+    model.to(device()).train()
 
     def batches(step: int) -> Any:
         chosen = take(options.seed, step * options.batch, options.batch, len(data.training))

@@ -31,6 +31,15 @@ class ClipMemory(nn.Module):
             if len(rows):
                 layer.fit(rows.float().T[None])
 
+    def fit_prior(self, labels: Tensor) -> None:
+        """Let a fresh model say how often each class is on in ``labels`` ``[N, classes]``; most are rare.
+
+        From even chances a training would learn the rates first, by whatever features are largest.
+        """
+        rate = (labels.float().sum(dim=0) + 1) / (len(labels) + 2)
+        with torch.no_grad():
+            self.head.classifier.bias.copy_(rate.logit())
+
     def forward(self, short: Tensor, present: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
         """Logits ``[B, classes]``.
 

@@ -169,7 +169,7 @@ class FeatureBankHead(nn.Module):
             alone.
         dropout: rate before the classifier (0.3 in the released code).
         padding: see :class:`NonLocalOperator`.
-        attention: further options of :class:`NonLocalOperator`, for "nl" and "sto".
+        attention: further options of :class:`NonLocalOperator`, for "nl" and "sto"; its dropout as ``attention_dropout``.
     """
 
     def __init__(
@@ -188,6 +188,8 @@ class FeatureBankHead(nn.Module):
         self.operator: nn.Module | None = None
         out_dim = 0
         if operator in ("nl", "sto"):
+            if "attention_dropout" in attention:
+                attention["dropout"] = attention.pop("attention_dropout")
             made = NonLocalOperator(feature_dim, bank_dim, padding=padding, **attention)  # type: ignore[arg-type]
             self.operator, out_dim = made, made.out_dim
         elif attention:
