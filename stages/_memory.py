@@ -44,6 +44,7 @@ class Variant(Section):
 
     operator: Literal["none", "sto", "nl", "avg", "max"] = Field(description="none: the 3D CNN's features alone")
     window_s: float | None = Field(None, gt=0, description="length of the window; none and sto have no window")
+    lr: float | None = Field(None, gt=0, description="in place of the training's: a linear model takes a higher one")
 
     @model_validator(mode="after")
     def _window_where_read(self) -> "Variant":

@@ -53,9 +53,7 @@ def build(data: Data, network: Network, variant: Variant, classes: int) -> "Clip
     short_dim = data.training.short.rows.shape[1]
     bank_dim = data.training.own.rows.shape[1] if variant.operator == "sto" else data.banks.dim
     options = network.model_dump(exclude={"dropout", "padding"}) if variant.operator in ("nl", "sto") else {}
-    head = FeatureBankHead(
-        short_dim, bank_dim, classes, variant.operator, network.dropout, network.padding, **options
-    )
+    head = FeatureBankHead(short_dim, bank_dim, classes, variant.operator, network.dropout, network.padding, **options)
     return ClipMemory(head, short_dim, bank_dim)
 
 

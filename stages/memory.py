@@ -75,7 +75,8 @@ def memory(context: Context) -> Mapping[str, float]:
     for name, variant in params.variants.items():
         tables = []
         for seed in range(params.seeds):
-            options = params.training.model_copy(update={"seed": params.training.seed + seed})
+            own = {"seed": params.training.seed + seed, "lr": variant.lr or params.training.lr}
+            options = params.training.model_copy(update=own)
             model = _memory_training.fit(
                 context, data, params.window, params.network, variant, options, f"{name}-{seed}", len(dataset.classes)
             )

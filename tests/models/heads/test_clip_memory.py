@@ -27,7 +27,7 @@ def test_the_best_feature_answers(operator: str) -> None:
     short, present, bank, valid = given()
     head = model(operator)
     alone = torch.stack([head(short[:, i : i + 1], present[:, :1], bank, valid) for i in range(3)])
-    torch.testing.assert_close(head(short, present, bank, valid), alone.amax(dim=0))
+    torch.testing.assert_close(head(short, present, bank, valid), alone.amax(dim=0), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("operator", ["none", "nl", "avg", "max"])
@@ -37,7 +37,7 @@ def test_what_is_not_filled_changes_nothing(operator: str) -> None:
     expected = head(short[:, :2], present[:, :2], bank[:, :3], valid[:, :3])
     present[:, 2], valid[:, 3:] = False, False
     short[:, 2], bank[:, 3:] = float("nan"), float("nan")
-    torch.testing.assert_close(head(short, present, bank, valid), expected)
+    torch.testing.assert_close(head(short, present, bank, valid), expected, rtol=1e-3, atol=1e-3)
     assert not torch.equal(expected, head(short[:, :1], present[:, :1], bank[:, :3], valid[:, :3]))
 
 
@@ -47,7 +47,17 @@ def test_a_clip_without_features_or_rows_is_seen_as_average() -> None:
     nothing = head(short, present & False, bank, valid & False)
     assert torch.isfinite(nothing).all()
     average = head.standardise_short.mean.T.expand(2, 1, 4)
-    torch.testing.assert_close(nothing, head(average, present[:, :1], bank, valid & False))
+    torch.testing.assert_close(nothing, head(average, present[:, :1], bank, valid & False), rtol=1e-3, atol=1e-3)
+
+
+def test_a_fresh_model_says_the_rates() -> None:
+    torch.manual_seed(0)
+    head = ClipMemory(FeatureBankHead(4, 6, 3, "nl"), 4, 6).eval()
+    labels = torch.zeros(998, 3)
+    labels[:99, 0] = 1
+    head.fit_prior(labels)
+    said = head(*given()).sigmoid().mean(dim=0)
+    torch.testing.assert_close(said, torch.tensor([0.1, 0.001, 0.001]), rtol=0.2, atol=0.0)
 
 
 def test_standardised_features_do_not_depend_on_the_scale() -> None:
@@ -58,7 +68,7 @@ def test_standardised_features_do_not_depend_on_the_scale() -> None:
         head = model("nl")
         head.fit_standardisation(scale * features, scale * rows)
         outputs.append(head(scale * short, present, scale * bank, valid))
-    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(*outputs, rtol=1e-3, atol=1e-3)
 
 
 def test_attention_sums_to_one_over_what_is_there() -> None:
