@@ -75,11 +75,10 @@ def rows_of(
             ]
             rows += [(at, NO_TRACK, names.index(kind), box, 1.0) for at in when for box in boxes]
     rows.sort(key=lambda row: (row[0], row[1] == NO_TRACK, row[1], row[2]))  # stable: cells stay in reading order
-    t, track, label, boxes, score = zip(*rows, strict=True) if rows else ((), (), (), np.zeros((0, 4)), ())
     return {
-        "t": np.array(t, np.float64),
-        "track": np.array(track, np.int32),
-        "label": np.array(label, np.int16),
-        "box": np.array(boxes, np.float32),
-        "score": np.array(score, np.float32),
+        "t": np.array([row[0] for row in rows], np.float64),
+        "track": np.array([row[1] for row in rows], np.int32),
+        "label": np.array([row[2] for row in rows], np.int16),
+        "box": np.array([row[3] for row in rows], np.float32).reshape(-1, 4),
+        "score": np.array([row[4] for row in rows], np.float32),
     }

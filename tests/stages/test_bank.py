@@ -1,0 +1,192 @@
+"""The stage bank on one tiny video: kinds of rows, precision, an encoder of its own, and tracks of every awkward sort."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.datasets.bank_windows import WindowRule, index_banks, read_window
+from pipeline.datasets.spans import OBJECT, PERSON, instances_of
+from pipeline.run import kinds
+from pipeline.run.files import read_json
+from pipeline.run.stage import StageError
+from stages import _encoder, _outputs, _snippets
+from stages._bank_rows import rows_of
+from stages.bank import Bank
+from tests.stages.tiny_world import SPEC, Project
+
+NAME = "world-testing-0000.h5"
+SIZE = (84, 112)
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "run": {"executor": "inline", "tracking": False, "max_failed": 0.0},
+    "frames": {"short_side": 72},
+    "bank": {"short_side": 64, "chunk": 4},
+}
+
+
+def tracks(rows: list[tuple[float, int, int, tuple[float, ...]]]) -> dict[str, np.ndarray]:
+    """Rows of (t, track, label, box)."""
+    rows = sorted(rows)
+    return {
+        "pts": np.arange(0, 15, 0.5),
+        "picture": np.zeros(len(rows), np.int32),
+        "t": np.array([row[0] for row in rows], np.float64),
+        "track": np.array([row[1] for row in rows], np.int32),
+        "label": np.array([row[2] for row in rows], np.int16),
+        "box": np.array([row[3] for row in rows], np.float32).reshape(-1, 4),
+        "score": np.full(len(rows), 0.5, np.float32),
+    }
+
+
+PERSON_AND_BALL = [(t, 0, 0, (10.0, 20.0, 40.0, 80.0)) for t in (1.0, 2.0, 4.0)] + [
+    (t, 1, 1, (60.0, 60.0, 70.0, 70.0)) for t in (2.4, 2.6)
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
+    made = Project(tmp_path_factory.mktemp("bank"), root, {"testing": 1}, OVERRIDES)
+    made.run("frames")
+    torch.manual_seed(5)
+    _encoder.save(made.root / "data" / "own", _encoder.build(SPEC), SPEC)
+    return made
+
+
+def fill(project: Project, rows: Mapping[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
+    about = {"classes": "person,ball", "height": SIZE[0], "width": SIZE[1], "duration_s": 15.0}
+    kinds.TRACKS.write(project.root / _outputs.TRACKS / NAME, dict(rows), about)
+    project.sections["bank"] = Bank(short_side=64, chunk=4, **options)
+    project.metrics["bank"] = project.run("bank")
+    with kinds.BANK.open(project.root / _outputs.BANK / NAME) as reader:
+        return {name: reader[name] for name in kinds.BANK.arrays if name in reader}
+
+
+def test_rows_of_every_kind(project: Project) -> None:
+    wanted = ("person", "object", "grid", "global")
+    bank = fill(project, tracks(PERSON_AND_BALL), kinds=wanted, grid=2)
+    tracked = bank["track"] >= 0
+    assert list(zip(bank["t"][tracked].tolist(), bank["track"][tracked].tolist(), strict=True)) == [
+        (1.5, 0), (2.5, 0), (2.5, 1), (3.5, 0),
+    ]  # fmt: skip
+    assert np.bincount(bank["label"]).tolist() == [3, 1, 60, 15]
+    assert "short" not in bank and project.metrics["bank"]["tracked_seconds"] == 3
+    for only in wanted:
+        alone = fill(project, tracks(PERSON_AND_BALL), kinds=(only,), grid=2)
+        label = {"person": 0, "object": 1, "grid": 2, "global": 3}[only]
+        np.testing.assert_array_equal(alone["feature"], bank["feature"][bank["label"] == label])
+
+
+def test_the_picture_is_what_the_encoder_says_of_it(project: Project) -> None:
+    bank = fill(project, tracks([]), kinds=("grid", "global"), grid=2)
+    encoder, spec = _encoder.load(project.root / _outputs.ENCODERS.format(variant="acp"))
+    from models.encoders.snippets import normalise_for
+    from pipeline.video.crop import crop_resize
+
+    snippets = _snippets.Snippets(spec, {"v": project.root / _outputs.FRAMES / NAME})
+    pictures = crop_resize(snippets.pictures("v", np.array([7.5]))[0], 64, 85)
+    clip = torch.from_numpy(pictures).permute(3, 0, 1, 2)[None]
+    with torch.inference_mode():
+        found = encoder(normalise_for(encoder, clip)).mean(dim=2)[0]
+    assert found.shape[1:] == (2, 3)
+    # Two cells each way: the columns of three overlap in the middle one.
+    cells = [found[:, y, x : x + 2].mean(dim=1) for y in (0, 1) for x in (0, 1)]
+    expected = torch.stack([*cells, found.mean(dim=(1, 2))]).numpy()
+    mine = bank["t"] == 7.5
+    assert bank["label"][mine].tolist() == [2, 2, 2, 2, 3]
+    np.testing.assert_allclose(bank["feature"][mine], expected, rtol=1e-3, atol=1e-4)
+    assert bank["box"][mine][1].tolist() == [56, 0, 112, 42]
+
+
+def test_half_precision_and_an_encoder_of_its_own(project: Project) -> None:
+    shared = fill(project, tracks(PERSON_AND_BALL))
+    half = fill(project, tracks(PERSON_AND_BALL), precision="fp16")
+    assert half["feature"].dtype == np.float16
+    np.testing.assert_array_equal(half["feature"], shared["feature"].astype(np.float16))
+    apart = fill(project, tracks(PERSON_AND_BALL), encoder="data/own", precision="fp16")
+    assert set(apart) == {*shared, "short"} and apart["short"].dtype == np.float16
+    np.testing.assert_array_equal(apart["short"], half["feature"])
+    assert np.abs(apart["feature"] - half["feature"]).max() > 0.01
+    index = index_banks({"v": project.root / _outputs.BANK / NAME})
+    window = read_window(index, "v", 2.5, WindowRule(4, 5))
+    np.testing.assert_array_equal(window.features[window.valid], apart["feature"])
+    with pytest.raises((StageError, OSError)):
+        fill(project, tracks(PERSON_AND_BALL), encoder="data/nowhere")
+
+
+def test_awkward_tracks(project: Project) -> None:
+    nobody = fill(project, tracks([]))
+    assert len(nobody["t"]) == 0 and nobody["feature"].shape == (0, 64)
+    assert not read_window(
+        index_banks({"v": project.root / _outputs.BANK / NAME}), "v", 3.0, WindowRule(4, 5)
+    ).valid.any()
+
+    crowd = [(t, n, 0, (n % 80.0, 10.0, n % 80.0 + 20, 60.0)) for n in range(300) for t in (3.0, 4.0)]
+    bank = fill(project, tracks(crowd))
+    assert len(bank["t"]) == 300 and np.isfinite(bank["feature"]).all()
+    np.testing.assert_allclose(bank["feature"][5], bank["feature"][85], rtol=1e-5)
+    window = read_window(index_banks({"v": project.root / _outputs.BANK / NAME}), "v", 3.5, WindowRule(1, 5))
+    assert window.features.shape == (5, 64) and window.valid.all(), "no more than K of them in a window"
+
+    odd = [
+        *((t, 0, 0, (-30.0, -20.0, 50.0, 60.0)) for t in (1.0, 2.0)),  # reaches out of the picture
+        *((t, 1, 0, (200.0, 10.0, 230.0, 60.0)) for t in (1.0, 2.0)),  # lies outside
+        *((t, 2, 0, (20.0, 30.0, 20.0, 60.0)) for t in (1.0, 2.0)),  # has no width
+        (1.5, 3, 0, (10.0, 10.0, 30.0, 60.0)),  # a tube of one picture, just then
+        (1.6, 4, 0, (10.0, 10.0, 30.0, 60.0)),  # and one that no instant meets
+    ]
+    bank = fill(project, tracks(odd))
+    assert bank["track"].tolist() == [0, 3]
+    assert bank["box"][0].tolist() == [0, 0, 50, 60] and np.isfinite(bank["feature"]).all()
+
+
+def test_features_that_are_no_numbers_fail_their_video(project: Project) -> None:
+    spoilt = _encoder.build(SPEC)
+    with torch.no_grad():
+        next(spoilt.parameters()).fill_(torch.nan)
+    _encoder.save(project.root / "data" / "spoilt", spoilt, SPEC)
+    with pytest.raises(
+        StageError, match=r"the feature of row 0 \(1.50 s\) is not finite in fp32; encoder: tsm_resnet18"
+    ):
+        fill(project, tracks(PERSON_AND_BALL), encoder="data/spoilt")
+    cause = read_json(project.root / _outputs.BANK / "failures.json")[0]["cause"]
+    assert "is not finite" in cause
+
+
+def test_only_what_is_tracked_becomes_a_token() -> None:
+    rows = rows_of(tracks(PERSON_AND_BALL), ["person", "ball"], SIZE, 15.0, ("person", "object", "grid", "global"), 2)
+    rows["feature"] = np.zeros((len(rows["t"]), 3), np.float32)
+    names = ["person", "ball", "grid", "global"]
+    tokens = instances_of(rows, names, [0.0], 112, 84, (PERSON, OBJECT))
+    assert tokens.source.tolist() == [PERSON, PERSON, OBJECT, PERSON]
+
+
+def test_rows_that_are_settled_do_not_hang_on_the_future() -> None:
+    """Causal windows leave out what is younger than ``settle_s`` = the tracker's ``max_gap_s``."""
+    from pipeline.video.tracks import link
+
+    options = {"begin_score": 0.5, "continue_score": 0.4, "max_gap_s": 1.0, "min_length": 2, "min_similarity": -0.2}
+    rng = np.random.default_rng(3)
+    now, differing = 9.5, 0
+    for _ in range(12):
+        futures = []
+        t = np.repeat(np.arange(0, 15, 1 / 3), 3)
+        corner = np.tile([0.0, 30.0, 60.0], 45) + 12 * rng.random(135)
+        score = rng.choice([0.3, 0.45, 0.9], 135)
+        for _ in range(2):
+            later = t > now
+            x = np.where(later, 90 * rng.random(135), corner)
+            sure = np.where(later, rng.choice([0.3, 0.9], 135), score)
+            box = np.stack([x, np.full(135, 20.0), x + 20, np.full(135, 70.0)], axis=1)
+            number = link(t, box, np.zeros(135, np.int64), sure, [0.0, 6.2], **options)
+            kept = number >= 0
+            found = {"t": t[kept], "track": number[kept], "label": np.zeros(kept.sum(), np.int16), "box": box[kept],
+                     "score": sure[kept]}  # fmt: skip
+            rows = rows_of(found, ["person"], SIZE, 15.0, ("person",))
+            futures.append({name: values[rows["t"] <= now - 1.0] for name, values in rows.items() if name != "track"})
+            differing += int((rows["t"] > now - 1.0).sum())
+        assert all(np.array_equal(futures[0][name], futures[1][name]) for name in futures[0])
+        assert len(futures[0]["t"])
+    assert differing
