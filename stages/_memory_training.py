@@ -120,7 +120,7 @@ def mean_ap(scores: NDArray[np.floating], clips: Clips, classes: Sequence[int]) 
     from pipeline.evaluation.multilabel import average_precision
 
     positive = [c for c in classes if clips.labels[:, c].any()]
-    return float(np.mean([average_precision(scores[:, c], clips.labels[:, c]) for c in positive]))
+    return float(np.mean([average_precision(scores[:, c].astype(np.float64), clips.labels[:, c]) for c in positive]))
 
 
 def covered(clips: Clips, banks: BankIndex, window: Window, variant: Variant) -> float:

@@ -11,6 +11,7 @@ over the first variant on the same resamples; and ``attention.json``: where the 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -124,7 +125,8 @@ def read(root: Path, dataset: Dataset, params: Memory) -> Data:
                 f"data set {dataset.name}: no second of {name} with a bank has any of the classes {', '.join(classes)}"
             )
     paths = _memory.bank_paths(root, [video for videos in subsets.values() for video in videos])
-    return Data(*clips.values(), _memory.index(paths, params.window), scored)
+    training, validation, testing = clips.values()
+    return Data(training, validation, testing, _memory.index(paths, params.window), scored)
 
 
 def _shown(
@@ -157,7 +159,8 @@ def _write(
     names = np.array(
         [f"{data.testing.ids[v]} {t:.3f}" for v, t in zip(data.testing.video, data.testing.t, strict=True)]
     )
-    np.savez(buffer, labels=data.testing.labels, names=names, **{f"scores_{name}": one for name, one in scores.items()})
+    arrays: dict[str, Any] = {"labels": data.testing.labels, "names": names}
+    np.savez(buffer, **arrays, **{f"scores_{name}": one for name, one in scores.items()})
     write_bytes(folder / "scores.npz", buffer.getvalue())
     write_json(folder / "table.json", dict(metrics))
     write_json(folder / "attention.json", list(shown))

@@ -58,7 +58,8 @@ class NonLocalBlock(nn.Module):
         """How much each feature looks at each row, ``[B, Q, M]``, summing to 1 over the rows that are valid, if any is."""
         scores = self.theta(features) @ self.phi(bank).transpose(1, 2) * self.scale
         # A finite low number: a row of nothing but -inf would give NaN, in the gradient too.
-        return scores.masked_fill(~valid[:, None], torch.finfo(scores.dtype).min).softmax(dim=-1)
+        shares: Tensor = scores.masked_fill(~valid[:, None], torch.finfo(scores.dtype).min).softmax(dim=-1)
+        return shares
 
 
 class NonLocalOperator(nn.Module):

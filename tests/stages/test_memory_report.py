@@ -1,0 +1,40 @@
+"""The report's section on memory: its table says what the metrics say, and attention is drawn."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.schema import Dataset, Segment, Video
+from pipeline.report.blocks import Plots, Table, Text
+from pipeline.run.files import write_json
+from stages import _memory_report, _outputs
+
+METRICS = {
+    "test_clips": 800.0, "test_videos": 20.0, "positives": 40.0,
+    "mAP/short_term": 0.25, "mAP_low/short_term": 0.125, "mAP_high/short_term": 0.375, "all_mAP/short_term": 0.5,
+    "mAP/bank": 0.75, "mAP_low/bank": 0.625, "mAP_high/bank": 0.875, "all_mAP/bank": 0.625,
+    "mAP_gain/bank": 0.5, "mAP_gain_low/bank": 0.375, "mAP_gain_high/bank": 0.625,
+    "covered/short_term": 0.0, "covered/bank": 0.9,
+}  # fmt: skip
+PARAMS: dict[str, dict[str, Any]] = {
+    "memory": {"variants": {"short_term": {}, "bank": {}}, "classes": ["reach_for_ball"], "seeds": 3}
+}
+DATASET = Dataset("d", ("a",), (Video("v", "v.mp4", "testing", 20.0, 5.0, 100, 8, 8, (Segment("a", 2.0, 6.0),)),))
+
+
+def test_table_and_attention(tmp_path: Path) -> None:
+    clip = {"variant": "bank", "video": "v", "t": 15.5, "label": "a", "score": 0.75, "rows": [[2.5, 0.75], [3.5, 0.25]]}
+    write_json(tmp_path / _outputs.MEMORY / "attention.json", [clip, {**clip, "video": "gone"}, {**clip, "rows": []}])
+    section = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": METRICS}], PARAMS)
+    table, plots = section.blocks
+    assert isinstance(table, Table) and isinstance(plots, Plots)
+    assert table.rows[0] == ["short_term", "25.0", "12.5 … 37.5", "", "50.0", "0"]
+    assert table.rows[1] == ["bank", "75.0", "62.5 … 87.5", "+50.0 (+37.5 … +62.5)", "62.5", "90"]
+    assert "reach_for_ball" in table.caption and "trainings of each model: 3" in table.caption
+    assert plots.plots[0].light.startswith(b"\x89PNG") and plots.plots[0].light != plots.plots[0].dark
+
+
+def test_without_examples_or_without_a_run(tmp_path: Path) -> None:
+    section = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": METRICS}], PARAMS)
+    assert len(section.blocks) == 1
+    (text,) = _memory_report.section(tmp_path, DATASET, [], PARAMS).blocks
+    assert isinstance(text, Text) and text.warning
