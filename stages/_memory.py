@@ -92,8 +92,7 @@ class Clips:
 
 def bank_paths(root: Path, videos: Sequence[Video]) -> dict[str, Path]:
     """The banks that there are, by video."""
-    paths = {video.id: root / _outputs.BANK / f"{video.file_stem}.h5" for video in videos}
-    return {id_: path for id_, path in paths.items() if path.is_file()}
+    return {video.id: path for video, path in _outputs.existing(root, _outputs.BANK, videos).items()}
 
 
 def index(paths: Mapping[str, Path], window: Window) -> BankIndex:

@@ -53,14 +53,12 @@ def units(context: Context) -> Sequence[Unit]:
     """One unit per tracked video."""
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     found = []
-    for video in dataset:
-        name = f"{video.file_stem}.h5"
-        inputs = [context.root / _outputs.TRACKS / name]
-        if inputs[0].is_file():
-            for folder in encoders(context.root, context.params):
-                stored = context.root / _snippets.source(_encoder.load_spec(folder))
-                inputs += [stored / name, folder / _encoder.WEIGHTS_FILE, folder / _encoder.SPEC_FILE]
-            found.append(Unit(video.id, video.file_stem, tuple(inputs)))
+    for video, tracks in _outputs.existing(context.root, _outputs.TRACKS, dataset).items():
+        inputs = [tracks]
+        for folder in encoders(context.root, context.params):
+            stored = context.root / _snippets.source(_encoder.load_spec(folder))
+            inputs += [stored / tracks.name, folder / _encoder.WEIGHTS_FILE, folder / _encoder.SPEC_FILE]
+        found.append(Unit(video.id, video.file_stem, tuple(inputs)))
     return found
 
 

@@ -159,8 +159,8 @@ def _write(
     names = np.array(
         [f"{data.testing.ids[v]} {t:.3f}" for v, t in zip(data.testing.video, data.testing.t, strict=True)]
     )
-    arrays: dict[str, Any] = {"labels": data.testing.labels, "names": names}
-    np.savez(buffer, **arrays, **{f"scores_{name}": one for name, one in scores.items()})
+    arrays: dict[str, Any] = {f"scores_{name}": one for name, one in scores.items()}
+    np.savez(buffer, labels=data.testing.labels, names=names, **arrays)
     write_bytes(folder / "scores.npz", buffer.getvalue())
     write_json(folder / "table.json", dict(metrics))
     write_json(folder / "attention.json", list(shown))
