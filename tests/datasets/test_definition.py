@@ -58,6 +58,8 @@ def test_fields_get_their_types(tmp_path: Path) -> None:
         ("kind: world\nsize: huge", r"size is 'huge'; it must be one of 'tiny', 'small', 'medium'"),
         ("kind: world\nsize: tiny\nsede: 3", r"sede is not a field; there are name, size, seed"),
         ("kind: world", "size is missing"),
+        ("{kind: world, size: tiny, videos: {train: 3}}", r"videos is 'train'; it must be of auxiliary, training"),
+        ("{kind: world, size: tiny, videos: {testing: -1}}", r"videos.testing is -1; it must be a whole number from 0"),
         ("kind: world\nsize: tiny\nseed: 1.5", r"seed is 1.5; it must be a whole number"),
         ("kind: world\nsize: tiny\nseed: true", r"seed is True; it must be a whole number"),
         ("kind: world\nsize: tiny\ndifficulty: 2", r"difficulty is 2.0; it must be a number from 0 to 1"),
@@ -102,3 +104,19 @@ def test_the_source_is_the_link_or_the_field(tmp_path: Path) -> None:
     (tmp_path / "data" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "raw" / "mine").symlink_to(tmp_path / "elsewhere")
     assert resolve_source(definition, tmp_path) == tmp_path / "data" / "raw" / "mine"
+
+
+def test_numbers_of_the_worlds_videos(tmp_path: Path) -> None:
+    from pipeline.datasets.world import world_plan
+
+    world = load(tmp_path, "{kind: world, size: tiny, videos: {auxiliary: 0, testing: 6}}")
+    assert isinstance(world, WorldDefinition)
+    usual = {video.id: video for video in world_plan("tiny", 0)}
+    found = {video.id: video for video in world_plan("tiny", 0, videos=world.videos)}
+    counted = [
+        sum(video.subset == subset for video in found.values()) for subset in ("auxiliary", "training", "testing")
+    ]
+    assert counted == [0, 6, 6] and len(usual) == 17
+    assert all(found[id_] == usual[id_] for id_ in found.keys() & usual.keys()), "more videos change no other"
+    with pytest.raises(ValueError, match="world videos names 'train'"):
+        world_plan("tiny", 0, videos={"train": 1})
