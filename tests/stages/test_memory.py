@@ -102,6 +102,8 @@ def test_a_long_window_remembers_and_a_short_one_does_not(tmp_path: Path, root: 
     assert metrics["mAP_gain_low/bank_60s"] > 0.05
     assert metrics["mAP_high/short_term"] < metrics["mAP_low/bank_60s"]
     assert metrics["mAP_gain/bank_3s"] < 0.1, "what happened is beyond its reach"
+    assert metrics["told_apart_low/bank_60s"] > 0.9 and metrics["told_apart_low/short_term"] < 0.6
+    assert metrics["told_apart_low/bank_3s"] < 0.6
     assert metrics["covered/bank_60s"] > 0.9 and metrics["covered/short_term"] == 0
     looked = read_json(tmp_path / _outputs.MEMORY / "attention.json")
     assert [clip["label"] for clip in looked] == list(CLASSES[:2]) and len({clip["video"] for clip in looked}) == 2
