@@ -85,8 +85,8 @@ def _caption(found: Mapping[str, float], params: Mapping[str, Any]) -> str:
     return (
         f"Per-second mAP of the classes that count ({counted}): {found['test_clips']:.0f} test seconds of "
         f"{found['test_videos']:.0f} videos, {found['positives']:.0f} positive; trainings of each model: "
-        f"{params.get('seeds', 3)}. Intervals over resampled videos and trainings. Told apart: the right one of the classes that "
-        "count is above the others where one of them is on; a window also tells how late it is, which raises the mAP alone."
+        f"{params.get('seeds', 3)}. Intervals over resampled videos and trainings. Told apart: the right one of the classes "
+        "that count is above the others where one is on; a window also tells how late it is, which raises the mAP alone."
     )
 
 

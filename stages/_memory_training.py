@@ -1,6 +1,6 @@
 """Training and scoring of one model of the stage ``memory``: 3D CNN features with or without a long-term feature bank."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -121,6 +121,29 @@ def mean_ap(scores: NDArray[np.floating], clips: Clips, classes: Sequence[int]) 
 
     positive = [c for c in classes if clips.labels[:, c].any()]
     return float(np.mean([average_precision(scores[:, c].astype(np.float64), clips.labels[:, c]) for c in positive]))
+
+
+def told_apart(scores: Mapping[str, NDArray[np.floating]], data: Data, resamples: int, seed: int) -> dict[str, float]:
+    """Share of the seconds with one of the classes that count in which that one is put above the others of them.
+
+    A window also tells that time has passed, and so raises the AP of what comes late; here only memory of what happened
+    helps. Of the trainings' mean scores, with intervals over videos.
+    """
+    from pipeline.evaluation.accuracy import top1
+
+    columns = list(data.scored)
+    rows = np.flatnonzero(data.testing.labels[:, columns].sum(axis=1) == 1)
+    if len(columns) < 2 or not len(rows):
+        return {}
+    wanted = data.testing.labels[rows][:, columns].argmax(axis=1)
+    tables = {name: one.mean(axis=0)[rows][:, columns] for name, one in scores.items()}
+    measured = top1(tables, wanted, data.testing.video[rows], resamples=resamples, seed=seed)
+    found = {name: measured.interval(name) for name in scores}
+    return {
+        f"told_apart{end}/{name}": value
+        for name, one in found.items()
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+    }
 
 
 def covered(clips: Clips, banks: BankIndex, window: Window, variant: Variant) -> float:

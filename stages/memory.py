@@ -5,7 +5,8 @@ middle; its short-term features are rows of the bank at that second (the whole p
 (the features alone, STO, attention, average or maximum over a window of the bank) is trained ``seeds`` times and scored on
 ``testing``. Out: the models, their histories, the scores (``scores.npz``: by variant [seeds, N, classes]; labels; names of
 the rows), the table ``table.json``: mAP of the classes that count, with 95 % intervals over videos and trainings, gains
-over the first variant on the same resamples, how often those classes are told apart; and ``attention.json``: where the longest window was looked at.
+over the first variant on the same resamples, and how often those classes are told apart; and ``attention.json``: where the
+longest window was looked at.
 """
 
 import io
@@ -105,32 +106,9 @@ def memory(context: Context) -> Mapping[str, float]:
             for label, interval in found.items():
                 metrics |= {f"{label}/{name}": interval.value, f"{label}_low/{name}": interval.low}
                 metrics[f"{label}_high/{name}"] = interval.high
-    metrics |= _told_apart(scores, data, params)
+    metrics |= _memory_training.told_apart(scores, data, params.resamples, params.training.seed)
     _write(context.result / "scores", scores, data, metrics, shown)
     return metrics
-
-
-def _told_apart(scores: Mapping[str, np.ndarray], data: Data, params: Memory) -> dict[str, float]:
-    """Share of the seconds with one of the classes that count in which that one is put above the others of them.
-
-    A window also tells that time has passed, and so raises the AP of what comes late; here only memory of what happened
-    helps. Of the trainings' mean scores, with intervals over videos.
-    """
-    from pipeline.evaluation.accuracy import top1
-
-    columns = list(data.scored)
-    rows = np.flatnonzero(data.testing.labels[:, columns].sum(axis=1) == 1)
-    if len(columns) < 2 or not len(rows):
-        return {}
-    wanted = data.testing.labels[rows][:, columns].argmax(axis=1)
-    tables = {name: one.mean(axis=0)[rows][:, columns] for name, one in scores.items()}
-    measured = top1(tables, wanted, data.testing.video[rows], resamples=params.resamples, seed=params.training.seed)
-    found = {name: measured.interval(name) for name in scores}
-    return {
-        f"told_apart{end}/{name}": value
-        for name, one in found.items()
-        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
-    }
 
 
 def read(root: Path, dataset: Dataset, params: Memory) -> Data:
