@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.bench import adaptive
+from pipeline.bench.sgs import trained_bins
 from pipeline.datasets.schema import Dataset
 from pipeline.run.files import write_json
 from stages import _adaptive, _encoder, _outputs
@@ -72,3 +73,19 @@ def test_cost_stands_beside_map_for_the_runs_that_differ_in_the_module_alone(
     assert list(plots) == ["grid_locations", "map_by_cost"]
     with pytest.raises(ValueError, match="no finished run"):
         adaptive.measure([tmp_path])
+
+
+def test_the_bins_of_a_trained_net_are_quantiles_of_what_it_keeps(project: Project) -> None:
+    spec = _encoder.EncoderSpec.model_validate(
+        ENCODER | {"frames": 13, "temporal": {"name": "sgs", "form": "released"}}
+    )
+    folder = project.root / _outputs.ENCODERS.format(variant="acp")
+    torch.manual_seed(0)
+    _encoder.save(folder, _encoder.build(spec), spec)
+    found = trained_bins(project.root, 4)
+    kept = [int(n) for n, times in found["kept"].items() for _ in range(times)]
+    assert found["instances"] == len(kept) and 1 <= min(kept) <= max(kept) <= 13
+    assert found["bins"] == [kept[int((i + 0.5) * len(kept) / 4)] for i in range(4)] == sorted(found["bins"])
+    _encoder.save(folder, _encoder.build(spec), spec.model_copy(update={"frames": 8}))
+    with pytest.raises(ValueError, match="8 frames.*needed: 13 frames and sgs"):
+        trained_bins(project.root, 4)
