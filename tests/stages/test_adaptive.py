@@ -87,5 +87,5 @@ def test_the_bins_of_a_trained_net_are_quantiles_of_what_it_keeps(project: Proje
     assert found["instances"] == len(kept) and 1 <= min(kept) <= max(kept) <= 13
     assert found["bins"] == [kept[int((i + 0.5) * len(kept) / 4)] for i in range(4)] == sorted(found["bins"])
     _encoder.save(folder, _encoder.build(spec), spec.model_copy(update={"frames": 8}))
-    with pytest.raises(ValueError, match="8 frames.*needed: 13 frames and sgs"):
+    with pytest.raises(ValueError, match=r"8 frames.*needed: 13 frames and sgs"):
         trained_bins(project.root, 4)
