@@ -10,6 +10,7 @@ from models.encoders.ragged_norm import real_statistics
 from models.encoders.snippets import MEAN, STD
 from models.encoders.staged import STAGES, StagedEncoder
 from models.encoders.tsm import TSMResNet
+from models.memory_format import image_format
 
 
 class StagedTSM(StagedEncoder):
@@ -34,7 +35,9 @@ class StagedTSM(StagedEncoder):
         """One stage on ``[B, C, T, H, W]``; inside, frames stand in the batch."""
         frames = x.shape[2]
         if name == "stem":
-            y: Tensor = self.tsm.conv1(x.transpose(1, 2).flatten(0, 1))
+            # As in TSM itself; the stages behind keep the format.
+            y = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=image_format(self.tsm.conv1.out_channels))
+            y = self.tsm.conv1(y)
             y = self.tsm.maxpool(self.tsm.bn1(y).relu())
             return y.view(-1, frames, *y.shape[1:]).transpose(1, 2)
         with self.statistics(name, layout):
