@@ -36,7 +36,9 @@ class StagedTSM(StagedEncoder):
         frames = x.shape[2]
         if name == "stem":
             # As in TSM itself; the stages behind keep the format.
-            y = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=image_format(self.tsm.conv1.out_channels))
+            y: Tensor = (
+                x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=image_format(self.tsm.conv1.out_channels))
+            )
             y = self.tsm.conv1(y)
             y = self.tsm.maxpool(self.tsm.bn1(y).relu())
             return y.view(-1, frames, *y.shape[1:]).transpose(1, 2)
