@@ -10,7 +10,8 @@ from pydantic import Field
 from pipeline.datasets.schema import Video
 from pipeline.evaluation.activitynet import evaluate
 from pipeline.evaluation.segments import GroundTruth, Predictions
-from pipeline.evaluation.soft_nms import soft_nms
+from pipeline.evaluation.soft_nms import Method, soft_nms
+from pipeline.evaluation.voting import Weight, vote_segments
 from pipeline.run import kinds
 from pipeline.run.params import Section
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 class Postprocess(Section):
     """From proposals to detections (G-TAD's ActivityNet values by default)."""
 
-    soft_nms_sigma: float = Field(0.8, gt=0)
+    soft_nms: Method = Field("gaussian", description="how a pick lowers the scores of what it overlaps")
+    soft_nms_sigma: float = Field(0.8, gt=0, description="width of the Gaussian")
+    soft_nms_iou: float = Field(0.5, ge=0, le=1, description="IoU above which linear and hard lower a score")
+    vote: Weight | None = Field(None, description="segment voting: weight of the neighbours; null: off")
+    vote_iou: float = Field(0.75, gt=0, le=1, description="least IoU of a neighbour that votes")
     top_k: int = Field(100, ge=1, description="proposals kept per video")
     classes_per_proposal: int = Field(2, ge=1, description="most probable classes that a proposal is reported with")
 
@@ -46,11 +51,18 @@ def read_features(path: Path) -> "Tensor":
 def suppressed(
     localiser: "StandardisedLocaliser", output: Any, post: Postprocess
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Proposals of each video of a batch after soft-NMS: segments ``[n, 2]`` as fractions, and scores ``[n]``."""
+    """Proposals of each video of a batch after soft-NMS and voting: segments ``[n, 2]`` as fractions, and scores ``[n]``."""
+    from torch import Tensor
+
     kept = []
-    for segments, scores in localiser.proposals(output):
-        order, decayed = soft_nms(segments.numpy(), scores.numpy(), sigma=post.soft_nms_sigma, top_k=post.top_k)
-        kept.append((segments.numpy()[order].astype(np.float64), decayed))
+    for segments, scores in (map(Tensor.numpy, proposals) for proposals in localiser.proposals(output)):
+        order, decayed = soft_nms(
+            segments, scores, post.soft_nms, sigma=post.soft_nms_sigma, threshold=post.soft_nms_iou, top_k=post.top_k
+        )
+        picked = segments[order].astype(np.float64)
+        if post.vote is not None:
+            picked = vote_segments(picked, segments, scores, post.vote_iou, post.vote)
+        kept.append((picked, decayed))
     return kept
 
 
