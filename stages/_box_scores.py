@@ -1,11 +1,11 @@
-"""Scores of boxes that were found against the true ones: AP50 with intervals, and COCO's AP where pycocotools is."""
+"""Scores of boxes that were found against the true ones: AP50 with intervals, and COCO's AP."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.evaluation.coco import coco_ap, coco_available
+from pipeline.evaluation.coco import coco_ap
 from pipeline.evaluation.detection import BoxTable, mean_ap
 from stages import _boxes
 
@@ -57,7 +57,5 @@ def box_metrics(videos: Sequence[Scored], classes: Sequence[str], resamples: int
     for name, labels in (("person", people), ("objects", objects)):
         if labels:
             metrics |= mean_ap(truth, found, labels, resamples=resamples, seed=seed).metrics(f"AP50_{name}")
-    if coco_available():
-        figures = coco_ap(truth, found, classes)
-        metrics |= {f"coco/{name}": value for name, value in figures.items() if value >= 0}  # -1: no such boxes
-    return metrics
+    figures = coco_ap(truth, found, classes)
+    return metrics | {f"coco/{name}": value for name, value in figures.items() if value >= 0}  # -1: no such boxes

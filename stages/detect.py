@@ -2,7 +2,7 @@
 
 In: frames, and the detector. Out: one ``detections`` artifact per video: boxes in source pixels with class, score and
 time, and on request the feature of each region. Where the data set has boxes of its own, AP50 on the test split, with a
-percentile bootstrap over its videos, and COCO's AP where pycocotools is installed, of the classes that both know.
+percentile bootstrap over its videos, and COCO's AP, of the classes that both know.
 """
 
 from collections.abc import Mapping, Sequence

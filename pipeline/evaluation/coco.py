@@ -1,10 +1,8 @@
-"""COCO box AP by pycocotools, which is optional; without it a clear error names the fix."""
+"""COCO box AP by pycocotools."""
 
 import contextlib
 import io
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,6 @@ from pipeline.evaluation.detection import BoxTable
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 """Average precision over IoU 0.5:0.05:0.95, at 0.5, at 0.75, and by size (areas to 32 x 32, to 96 x 96, above)."""
 
-MISSING = "COCO AP needs pycocotools, which is not installed: `pip install pycocotools`"
-
-
-class CocoUnavailable(ValueError):
-    """pycocotools is not installed."""
-
-
-def coco_available() -> bool:
-    """Whether pycocotools is installed."""
-    return find_spec("pycocotools") is not None
-
 
 def coco_ap(truth: Sequence[BoxTable], found: Sequence[BoxTable], classes: Sequence[str]) -> dict[str, float]:
     """COCO's figures in 0..1, -1 where COCO says -1 (no such boxes).
@@ -34,13 +21,10 @@ def coco_ap(truth: Sequence[BoxTable], found: Sequence[BoxTable], classes: Seque
         truth: true boxes x1, y1, x2, y2 in pixels, one table per video, pictures numbered within it.
         found: detections of the same videos.
         classes: names; labels of the tables index them.
-
-    Raises:
-        CocoUnavailable: pycocotools is not installed.
     """
-    if not coco_available():
-        raise CocoUnavailable(MISSING)
-    dataset = import_module("pycocotools.coco").COCO()
+    from pycocotools.coco import COCO  # late: it imports matplotlib
+
+    dataset = COCO()
     pictures: dict[tuple[int, int], int] = {}
     annotations = [
         {**_entry(pictures, video, table, row), "id": 0, "iscrowd": 0}
@@ -80,20 +64,18 @@ def _entry(pictures: dict[tuple[int, int], int], video: int, table: BoxTable, ro
 
 
 def coco_files(truth: Path, results: Path) -> dict[str, float]:
-    """The same figures of a COCO annotation file and a results file.
+    """The same figures of a COCO annotation file and a results file."""
+    from pycocotools.coco import COCO
 
-    Raises:
-        CocoUnavailable: pycocotools is not installed.
-    """
-    if not coco_available():
-        raise CocoUnavailable(MISSING)
     with contextlib.redirect_stdout(io.StringIO()):
-        dataset = import_module("pycocotools.coco").COCO(str(truth))
+        dataset = COCO(str(truth))
         return _figures(dataset, dataset.loadRes(str(results)))
 
 
 def _figures(dataset: Any, results: Any) -> dict[str, float]:
-    evaluator = import_module("pycocotools.cocoeval").COCOeval(dataset, results, "bbox")
+    from pycocotools.cocoeval import COCOeval
+
+    evaluator = COCOeval(dataset, results, "bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()

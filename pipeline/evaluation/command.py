@@ -57,7 +57,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "EPIC-Kitchens 55 top-1/5 on P26-P31; variants prior, no_prior", f"{_FROM}.epic:run_55", ("variant", "training")
     ),
     "lvu": Protocol("LVU's nine tasks, accuracy and mse", f"{_FROM}.clips:run_lvu", ("subset", "task")),
-    "coco": Protocol("COCO box AP, if pycocotools is installed", f"{_FROM}.clips:run_coco", ()),
+    "coco": Protocol("COCO box AP", f"{_FROM}.clips:run_coco", ()),
 }
 """Every protocol that the command speaks."""
 

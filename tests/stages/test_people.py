@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.evaluation.coco import coco_available
 from pipeline.run import kinds
 from pipeline.run.stage import StageError
 from pipeline.video.online_tracks import TRACKERS
@@ -95,11 +94,8 @@ def test_scores_of_boxes_and_tubes(project: Project) -> None:
     assert 0 < track["HOTA"] < 1 and track["DetA"] > 0.2 and track["AssA"] > 0.2
     assert 0.4 < track["IDF1_1Hz_low"] <= track["IDF1_1Hz"] <= track["IDF1_1Hz_high"] <= 1
     coco = {name for name in project.metrics["detect"] if name.startswith("coco/")}
-    if coco_available():
-        assert {"coco/AP", "coco/AP50", "coco/AP75"} <= coco
-        assert 0 < project.metrics["detect"]["coco/AP"] <= project.metrics["detect"]["coco/AP50"] <= 1
-    else:
-        assert not coco
+    assert {"coco/AP", "coco/AP50", "coco/AP75"} <= coco
+    assert 0 < project.metrics["detect"]["coco/AP"] <= project.metrics["detect"]["coco/AP50"] <= 1
 
 
 def test_linking_by_the_detectors_features(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
