@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands.plan import make_planner
 from pipeline.datasets.definition import AnnotatedDefinition, load_definition
 from pipeline.run import launch
 from pipeline.run.params import check_params, read_params
 from pipeline.run.stage import section_models
 from pipeline.training.grid import Grid, check_equal_budget, lofi_schedule
 from pipeline.training.plan import Planner, Setting
+from stages._planner import make_planner
 
 ROOT = Path(__file__).resolve().parent.parent
 LOFI = ("activitynet", "hacs", "thumos14")

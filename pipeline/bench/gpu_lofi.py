@@ -23,7 +23,6 @@ from models.encoders.snippets import snippet_features
 from models.heads import build_head
 from models.norm import train_mode
 from pipeline.bench import gpu
-from pipeline.commands.plan import make_planner
 from pipeline.datasets.world import render_arrays, world_plan
 from pipeline.training.grid import LOFI_KINDS, Grid, lofi_factors, lofi_grid
 from pipeline.training.plan import Setting
@@ -31,6 +30,7 @@ from pipeline.training.replay import replayed
 from pipeline.training.sampler import batch_indices, step_rng
 from pipeline.training.workers import WorkerBatches
 from pipeline.video.crop import crop_resize
+from stages._planner import make_planner
 
 FRAMES, WINDOW_S, RATE, REDUCTION = 8, 2.1333, 5.0, 4.0
 """Frames and seconds of a snippet, stored frames per second, and LoFi's reduction of snippets x height x width."""

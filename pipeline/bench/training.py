@@ -16,11 +16,11 @@ from models.encoders.snippets import snippet_features
 from models.heads import build_head
 from models.norm import train_mode
 from pipeline.bench.timing import device_seconds
-from pipeline.commands.plan import make_planner
 from pipeline.training.device import device, set_threads
 from pipeline.training.memory import measured_peak
 from pipeline.training.plan import Setting
 from pipeline.training.replay import Lazy, replayed
+from stages._planner import make_planner
 
 FRAMES = 8
 

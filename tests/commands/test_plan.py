@@ -8,8 +8,9 @@ import torch
 
 from pipeline.bench.training import _measured_step
 from pipeline.cli import main
-from pipeline.commands.plan import make_planner, parse_memory, settings
+from pipeline.commands.plan import parse_memory, settings
 from pipeline.training.plan import Planner, Setting, fitting
+from stages._planner import make_planner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
