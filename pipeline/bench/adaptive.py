@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.files import read_json
+from pipeline.bench.runs import finished_runs, roots_here
 
 SNIPPETS, BATCH, ROUNDS = 100, 20, 5
 """Test snippets that are encoded, how many at once (the stage's ``chunk``), and rounds over all encoders."""
@@ -22,10 +22,7 @@ def adaptive() -> dict[str, Any]:
     Raises:
         ValueError: there is no finished run.
     """
-    from pipeline.run.store import work_root
-
-    root = Path.cwd()
-    return measure([root, *sorted((work_root(root) / "runs").glob("*"))])
+    return measure(roots_here())
 
 
 def measure(roots: list[Path]) -> dict[str, Any]:
@@ -51,15 +48,13 @@ def measure(roots: list[Path]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     encoders = []
     plain = None
-    for root in roots:
-        folder, metrics = root / _outputs.ENCODERS.format(variant="lofi"), root / "reports/metrics/evaluate@lofi.json"
-        if not metrics.is_file() or not (folder / _encoder.SPEC_FILE).is_file():
-            continue
-        encoder, spec = _encoder.load(folder)
+    for run in finished_runs(roots):
+        root, spec = run.root, run.spec
         alike = spec.model_copy(update={"temporal": None})
         plain = plain or alike
         if alike != plain:
             continue
+        encoder, _ = _encoder.load(root / _outputs.ENCODERS.format(variant="lofi"))
         dataset = Dataset.load(root / _outputs.DATASET_FILE)
         source = _snippets.Snippets.of_root(root, spec, [video.id for video in dataset])
         videos = [video for video in dataset.subset("testing") if video.id in source]
@@ -68,17 +63,14 @@ def measure(roots: list[Path]) -> dict[str, Any]:
         each = -(-SNIPPETS // len(videos))
         clips = torch.cat([source.clips(v.id, _snippets.centers(v.duration_s, each)) for v in videos])[:SNIPPETS]
         macs = [conv_macs(encoder, normalise_for(encoder, clip)) for clip in torch.split(clips, 1)]
-        found = read_json(metrics)["metrics"]
         temporal = spec.temporal
         given = {} if temporal is None else {"after": temporal.after, **temporal.options}
         rows.append(
             {
                 "name": spec.name if temporal is None else f"{spec.name} + {temporal.name}",
                 "temporal": given,
-                "data_set": dataset.name,
-                "mAP": round(found["average_mAP"], 4),
-                "mAP_low": round(found["average_mAP_low"], 4),
-                "mAP_high": round(found["average_mAP_high"], 4),
+                "data_set": run.dataset,
+                **run.mean_ap(),
                 "gmacs": round(float(np.mean(macs)) / 1e9, 5),
                 "gmacs_range": [round(one / 1e9, 5) for one in (min(macs), max(macs))],
             }

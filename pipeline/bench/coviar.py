@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pipeline.bench.runs import finished_runs, roots_here
 from pipeline.bench.timing import alternating_seconds
 
 Figures = dict[str, Any]
@@ -88,8 +89,13 @@ def recognition() -> Figures:
 
 
 def localisation() -> Figures:
-    """A second of video to snippet features: TSM on decoded frames, CoViAR on the coded stream; demo's and papers' sizes."""
+    """A second of video to snippet features: TSM on decoded frames, CoViAR on the coded stream; demo's and papers' sizes.
+
+    Beside it the average mAP on ``world`` of the finished runs of the demo, where they are: ``make repro``, and
+    ``run --recipe compressed`` and ``compressed_residual``.
+    """
     from pipeline.training.device import set_threads
+    from stages._encoder import EncoderSpec
 
     set_threads(1)
     rows: Figures = {"clip": f"{WIDTH}x{HEIGHT} mpeg4, group {GROUP}, {FRAMES} frames"}
@@ -99,6 +105,10 @@ def localisation() -> Figures:
         for name, (runs, short_side, sizes) in SNIPPET_SIZES.items():
             snippets = {**sizes, "short_side": short_side, "per_second": round(SNIPPETS_PER_S, 2)}
             rows[name] = {"snippets": snippets, "encoders": _encoders(clip, Path(temp) / name, short_side, sizes, runs)}
+    for run in finished_runs(roots_here()):
+        for name, (options, _) in SNIPPET_ENCODERS.items():
+            if run.dataset == "world" and run.spec == EncoderSpec(**options, **SNIPPET_SIZES["demo"][2]):
+                rows["demo"]["encoders"][name] |= run.mean_ap()
     return rows
 
 
