@@ -36,7 +36,7 @@ repro: setup  ## run the main job: raw video to localised actions and a report (
 	@python -m pipeline run $(if $(DATASET),--dataset $(DATASET))
 
 test: setup  ## the default tests, under 8 minutes on two cores
-	@python -m pytest -q
+	@python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup  ## every test, both tiers (under 45 minutes)
 	@python -m pytest -q -m "slow or not slow"
