@@ -52,6 +52,7 @@ def test_full_report(read_page) -> None:
         "schedule <t>", "parent-run",
     ):  # fmt: skip
         assert expected in text, expected
+    assert "HOTA 50.0 –" not in text
     assert page.tags.count("picture") == 1
     assert not {"t", "i>zero.mp4", "it", "cuts", "away"} & set(page.tags)
     assert {"#maps", "#stages", "#failures", "#parameters"} <= set(page.references)
@@ -81,7 +82,12 @@ def test_every_kind_of_block(read_page, jpeg: bytes) -> None:
     )
     every: list[blocks.Block] = [
         blocks.Text("no <boxes> here", warning=True),
-        blocks.Measures([blocks.Measure("IDF1", Interval(0.7, math.nan, math.nan))]),
+        blocks.Measures(
+            [
+                blocks.Measure("IDF1", Interval(0.7, 0.6, 0.75)),
+                blocks.Measure("HOTA", Interval(0.5, math.nan, math.nan)),
+            ]
+        ),
         blocks.Plots([average_map_bars(SCORES)], wide=True),
         blocks.Table(["kind", "number"], [["<wrong>", "3"]], "a caption"),
         blocks.Heat("AP of lofi", ["0.50"], {"jump": [0.5], "<run>": [math.nan]}),
@@ -93,10 +99,11 @@ def test_every_kind_of_block(read_page, jpeg: bytes) -> None:
     page = read_page(html)
     text = words(page)
     for expected in (
-        "no <boxes> here", "IDF1 70.0 – … –", "<wrong> 3", "a caption", "50.0", "<run> –", "AP of acp", "sheet & co 2 shots",
-        "found", "truth", "missed cut", "<ball>", "video <1>", "not right",
+        "no <boxes> here", "IDF1 70.0 60.0 … 75.0 HOTA 50.0", "<wrong> 3", "a caption", "50.0", "<run> –", "AP of acp",
+        "sheet & co 2 shots", "found", "truth", "missed cut", "<ball>", "video <1>", "not right",
     ):  # fmt: skip
         assert expected in text, expected
+    assert "HOTA 50.0 –" not in text
     assert {type(block) for block in every} == set(blocks.Block.__args__)
     assert page.tags.count("rect") == 2
     assert 'class="c1"' in html  # colours begin anew

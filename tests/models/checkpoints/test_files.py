@@ -97,7 +97,7 @@ def test_a_file_cannot_execute(tmp_path: Path, zipped: bool) -> None:
         {1, 2},
         print,
     ],
-    ids=repr,
+    ids=["load", "eval", "bytes", "frombuffer", "objects", "big-endian", "record", "set", "builtin"],
 )
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_anything_but_arrays_and_plain_containers_is_refused(value: Any, protocol: int) -> None:

@@ -218,10 +218,12 @@ def test_a_plugged_module_keeps_its_own_weights() -> None:
 
 def test_every_network_is_in_a_list() -> None:
     listed = {ENCODERS[name] for _, name in key_lists()}
-    # The paper's 3DResNet is in no public format; its repository's names are PySlowFast's. Nobody publishes CoViAR's.
+    # The paper's 3DResNet is in no public format; its repository's names are PySlowFast's. Nobody publishes CoViAR's,
+    # nor a SlowFast 4x16 of 101 layers, whose keys are those of 8x8.
     missing = set(ENCODERS.values()) - listed
     assert {entry.partition(":")[2] for entry in missing} == {
         "slowfast_8x8_r18",
+        "slowfast_4x16_r101",
         "resnet3d_18",
         "resnet3d_50",
         "coviar_resnet18",
