@@ -94,7 +94,10 @@ def localisation() -> Figures:
     Beside it the average mAP on ``world`` of the finished runs of the demo, where they are: ``make repro``, and
     ``run --recipe compressed`` and ``compressed_residual``.
     """
+    from pipeline.evaluation.bootstrap import bootstrap
+    from pipeline.evaluation.segments import load_ground_truth, load_predictions
     from pipeline.training.device import set_threads
+    from stages import _outputs
     from stages._encoder import EncoderSpec
 
     set_threads(1)
@@ -105,10 +108,19 @@ def localisation() -> Figures:
         for name, (runs, short_side, sizes) in SNIPPET_SIZES.items():
             snippets = {**sizes, "short_side": short_side, "per_second": round(SNIPPETS_PER_S, 2)}
             rows[name] = {"snippets": snippets, "encoders": _encoders(clip, Path(temp) / name, short_side, sizes, runs)}
+    roots = {}
     for run in finished_runs(roots_here()):
         for name, (options, _) in SNIPPET_ENCODERS.items():
             if run.dataset == "world" and run.spec == EncoderSpec(**options, **SNIPPET_SIZES["demo"][2]):
                 rows["demo"]["encoders"][name] |= run.mean_ap()
+                roots[name] = run.root
+    plain = next(iter(SNIPPET_ENCODERS))
+    if plain in roots:
+        truth = load_ground_truth(roots[plain] / _outputs.DATASET_FILE, "testing")
+        predictions = _outputs.PREDICTIONS.format(variant="lofi") + "/predictions.json"
+        sampled = bootstrap(truth, {name: load_predictions(root / predictions) for name, root in roots.items()})
+        for name in roots.keys() - {plain}:
+            rows["demo"]["encoders"][name] |= sampled.difference(name, plain).metrics(f"mAP_minus_{plain}")
     return rows
 
 
