@@ -10,6 +10,8 @@ The pipeline run (the parent) is opened by the first stage that executes, so a r
 import fcntl
 import importlib
 import os
+import posixpath
+import re
 import subprocess
 import sys
 import tempfile
@@ -160,7 +162,9 @@ class Tracker:
         def write() -> None:
             from mlflow.entities import Metric
 
-            metrics = [Metric(k, float(v), when, step) for step, values, when in buffer for k, v in values.items()]
+            metrics = [
+                Metric(metric_name(k), float(v), when, step) for step, values, when in buffer for k, v in values.items()
+            ]
             for start in range(0, len(metrics), 1000):
                 self._client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
@@ -293,11 +297,18 @@ def children_of(client: Any, experiment_id: str, run_id: str) -> Sequence[Any]:
     return found
 
 
+def metric_name(name: str) -> str:
+    """The name as MLflow takes it: ``top1/I+M`` becomes ``top1/I_M``; names of classes may hold any character."""
+    return posixpath.normpath("/" + re.sub(r"[^\w\-. :/]", "_", name)).lstrip("/") or "_"
+
+
 def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, float]) -> None:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
+    client.log_batch(
+        run_id, metrics=[Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+    )
 
 
 def _signature(signature: Signature) -> Any:

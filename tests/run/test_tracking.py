@@ -55,6 +55,10 @@ def test_two_levels_from_two_first_users_at_once(tmp_path: Path) -> None:
     assert children["ingest"].data.metrics["failed"] == 1
     assert children["train@a"].data.metrics["weight"] == pytest.approx(finished.data.metrics["final"])
     assert children["train@a"].data.tags["variant"] == "a"
+    # A name may hold what MLflow does not take: the metric is there all the same.
+    assert children["train@a"].data.metrics["top1/I_M _any / class_"] == 0.5
+    for label in children:
+        assert main.json(f"reports/metrics/{label}.json")["warnings"] == []
 
     # What is taken from the work store makes no run and still names the one that made it.
     count = len(found)
