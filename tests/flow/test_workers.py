@@ -83,7 +83,7 @@ def test_a_second_worker_takes_the_gpu_queue(pages: Pages, clone: Path) -> None:
 
 def test_a_cancelled_run_cancels_what_it_delegated(pages: Pages, clone: Path) -> None:
     """The stage on the other machine ends too: nobody waits for its result any more."""
-    run = pages.start(target="train@b", overrides=["train.steps=3000"], gpu_stages="queue")
+    run = pages.start(target="train@b", overrides=["train.steps=100000"], gpu_stages="queue")
 
     def training() -> list[Path]:
         logs = (clone / "data/work/runs").glob("*/computed.log")
@@ -100,4 +100,4 @@ def test_a_cancelled_run_cancels_what_it_delegated(pages: Pages, clone: Path) ->
     assert pages.wait(delegated["id"], 60)["type"] == "CANCELLED"
     (log,) = training()
     assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] and Path(p.info["cwd"]) == log.parent]
-    assert len(log.read_text().splitlines()) < 3000
+    assert len(log.read_text().splitlines()) < 100000
