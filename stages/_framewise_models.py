@@ -5,11 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages import _encoder, _outputs
 from stages._framewise_clips import Batch
-from stages._framewise_networks import ENCODERS, POOLED, NetworkSection
+from stages._framewise_networks import ENCODERS, POOLED, PRETRAINED, NetworkSection
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_ACP = _outputs.ENCODERS.format(variant=PRETRAINED)
 
 
 def table_entry(section: NetworkSection) -> str:
@@ -33,6 +36,8 @@ def build(section: NetworkSection, classes: int) -> "nn.Module":
         options: dict[str, Any] = {"base_width": section.base_width}
         if section.model in POOLED:
             options |= {"pooling": section.chosen_pooling, "alpha": section.alpha}
+        if section.fusion is not None:
+            options |= section.fusion.model_dump()
         return build_frame_network(section.model, classes=classes, **options)
     encoder: Any = build_encoder(section.model, base_width=section.base_width)
     if section.sgs is None:
@@ -67,6 +72,8 @@ def start(network: Any, section: NetworkSection, trained: Mapping[str, "nn.Modul
                 messages.append(f"{name}: fresh weights in {', '.join(fresh)}")
     if not section.initial:
         return messages
+    if section.initial == PRETRAINED:
+        return [*messages, _start_pretrained(network, section, root)]
     path, encoder = root / section.initial, section.model in ENCODERS
     if path.suffix == ".safetensors":  # ours: an encoder's, or a network's of this stage
         own = load_weights(network.encoder if encoder else network, path)
@@ -74,6 +81,23 @@ def start(network: Any, section: NetworkSection, trained: Mapping[str, "nn.Modul
     found = load_checkpoint(network.encoder, path) if encoder else load_stream(network, path)
     said = f"starting from {section.initial} ({found.format}); not used: {list(found.not_loaded)}"
     return [*messages, said, *found.messages]
+
+
+def is_pretrained(section: NetworkSection, root: Path) -> bool:
+    """Whether the encoder that ``pretrain`` made is this network's, so that ``initial: acp`` has weights for it."""
+    spec = _encoder.load_spec(root / _ACP)
+    same = spec.name == section.model if section.model in ENCODERS else spec.name in ("x3d_xs", "x3d_s", "x3d_m")
+    return same and spec.base_width == section.base_width and spec.copies == 1
+
+
+def _start_pretrained(network: Any, section: NetworkSection, root: Path) -> str:
+    found, spec = _encoder.load(root / _ACP)
+    if not is_pretrained(section, root):
+        return f"starting afresh: pretrain made {spec.name}, base_width {spec.base_width}, copies {spec.copies}"
+    tensors, wanted = getattr(found, "tsm", found).state_dict(), network.encoder.state_dict()
+    network.encoder.load_state_dict({key: tensors[key] for key in wanted})
+    # A temporal module that pretrain put into the encoder has no place here.
+    return f"starting from the encoder of pretrain; not used: {sorted(set(tensors) - set(wanted))}"
 
 
 def prepare(network: Any, section: NetworkSection) -> Mapping[str, float]:

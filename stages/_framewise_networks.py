@@ -12,6 +12,8 @@ POOLED, TWO_STREAM = ("coarse_fine", "coarse_only", "slowfast_det"), ("coarse_fi
 STREAMS = {"coarse_fine": ("coarse_only", "fine_only"), "fine_fine": ("fine_only", "fine_only"),
            "slowfast_det": ("coarse_only", "fine_only")}  # fmt: skip
 """Of which networks the streams of the second training stage are, coarse and fine."""
+PRETRAINED = "acp"
+"""What ``initial`` says for the encoder that the stage ``pretrain`` made."""
 ENCODERS = tuple(
     name for name in get_args(_encoder.EncoderSpec.model_fields["name"].annotation) if not name.startswith("coviar_")
 )
@@ -25,6 +27,17 @@ class Sgs(Section):
     dims: int = Field(8, ge=1, description="L, of the similarity space")
     similarity: Literal["magnitude", "angular", "spherical"] = "magnitude"
     kernel: Literal["linear", "kronecker"] = "linear"
+
+
+class Fusion(Section):
+    """What of the Fine stream is fused into the Coarse one, and how (tables 3a to 3c)."""
+
+    connections: Literal["multi_stage", "one_to_one", "late"] = Field(
+        "multi_stage", description="of the Fine stages into the Coarse ones; late: into the logits only"
+    )
+    dims: Literal["CHWT", "CHW", "C"] = Field("CHWT", description="of fused features; an average over the others")
+    mask: bool = Field(True, description="self-attention on the fine features")
+    centres: Literal["paper", "released"] = Field("paper", description="of the Gaussians")
 
 
 class NetworkSection(Section):
@@ -41,12 +54,15 @@ class NetworkSection(Section):
     alpha: float = Field(0.25, gt=0, lt=1, description="share of the frames that pooling keeps")
     auxiliary: Literal["none", "reconstruction", "flow"] = Field("none", description="loss on Grid Pool (appendix A.2)")
     sgs: Sgs | None = None
+    fusion: Fusion | None = Field(None, description="null: the paper's")
     window: int = Field(0, ge=0, description="frames that an encoder or Fine stream sees together; 0: the whole clip")
     replay_chunk: int = Field(0, ge=0, description="windows encoded together by gradient replay; 0: all, directly")
     coarse: str = Field("", description="network of this table whose weights the Coarse stream starts from")
     fine: str = Field("", description="likewise, of the Fine stream")
     fine_training: Literal["joint", "frozen"] = Field("joint", description="of the second training stage")
-    initial: str = Field("", description="weights to start from, relative to the project: a public X3D, or ours")
+    initial: str = Field(
+        "", description="weights to start from: acp, the encoder of pretrain; or a file, a public X3D or ours"
+    )
     norm: Literal["running", "frozen", "fine_frozen"] = Field(
         "running",
         description="batch statistics in training; fine_frozen: those of the Fine stream stay, all others run",
@@ -71,6 +87,7 @@ class NetworkSection(Section):
             ("auxiliary", self.auxiliary != "none", self.chosen_pooling == "grid_pool" and self.model == "coarse_only",
              "coarse_only with grid_pool"),
             ("sgs", self.sgs is not None, encoder, "encoders"),
+            ("fusion", self.fusion is not None, self.model in ("coarse_fine", "fine_fine"), "coarse_fine, fine_fine"),
             ("window", self.window > 0, windowed, "encoders, coarse_fine, fine_fine"),
             ("replay_chunk", self.replay_chunk > 0, windowed, "encoders, coarse_fine, fine_fine"),
             ("coarse", bool(self.coarse), self.model in TWO_STREAM, ", ".join(TWO_STREAM)),

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.datasets.opened import stored_files
 from pipeline.datasets.schema import SUBSETS, Dataset
@@ -25,7 +25,7 @@ from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
 from stages import _framewise_models, _framewise_scores, _framewise_training, _outputs, _training
 from stages._framewise_clips import ClipSpec, Reader
-from stages._framewise_networks import STREAMS, NetworkSection
+from stages._framewise_networks import PRETRAINED, STREAMS, NetworkSection
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,10 +38,17 @@ class Framewise(Section):
 
     subsets: tuple[Literal["auxiliary", "training"], ...] = Field(("training",), min_length=1)
     clips: ClipSpec
-    networks: dict[str, NetworkSection] = Field(min_length=1, description="by name; the first is what others gain over")
+    networks: dict[str, NetworkSection] = Field(
+        min_length=1, description="by name, null: none; the first is what others gain over"
+    )
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of the test videos")
     seed: int = Field(0, ge=0, description="of the resamples")
     measure_memory: bool = Field(False, description="trace one training step's peak memory, for the metrics")
+
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _without_those_taken_out(cls, networks: object) -> object:
+        return {k: v for k, v in networks.items() if v is not None} if isinstance(networks, dict) else networks
 
     @model_validator(mode="after")
     def _streams_fit(self) -> "Framewise":
@@ -65,7 +72,11 @@ class Framewise(Section):
 
 def inputs(context: Context) -> Sequence[Path]:
     """Everything that is read."""
-    files = [context.root / section.initial for section in context.params.networks.values() if section.initial]
+    initial = sorted({section.initial for section in context.params.networks.values()} - {""})
+    files = [
+        context.root / (_outputs.ENCODERS.format(variant=PRETRAINED) if name == PRETRAINED else name)
+        for name in initial
+    ]
     return [context.root / _outputs.DATASET_FILE, context.root / _outputs.FRAMES, *files]
 
 
@@ -113,6 +124,8 @@ def framewise(context: Context) -> Mapping[str, float]:
         network = _framewise_models.build(section, len(dataset.classes))
         for message in _framewise_models.start(network, section, trained, context.root):
             context.progress.say(f"{name}: {message}")
+        if section.initial == PRETRAINED:
+            metrics[f"pretrained/{name}"] = float(_framewise_models.is_pretrained(section, context.root))
         network.to(device())
         learned = _framewise_training.fit(context, network, name, reader, training, held_out)
         metrics |= {f"{key}/{name}": value for key, value in learned.items()}

@@ -7,7 +7,7 @@ from models.coarse_fine.slowfast_det import SlowFastDet
 from models.coarse_fine.stream import FUSED_STAGES, Stream
 from models.coarse_fine.two_stream import Centres, CoarseFine
 from models.encoders.x3d import small
-from models.temporal.fusion import Connections, MultiStageFusion
+from models.temporal.fusion import Connections, Dims, MultiStageFusion
 
 
 def coarse_fine(
@@ -17,21 +17,27 @@ def coarse_fine(
     alpha: float = 0.25,
     connections: Connections = "multi_stage",
     mask: bool = True,
+    dims: Dims = "CHWT",
     centres: Centres = "paper",
 ) -> CoarseFine:
     """Coarse-Fine; ``pooling="stride"`` is table 3f's SlowFast_det with Fusion."""
     coarse, fine = coarse_only(classes, base_width, pooling, alpha), fine_only(classes, base_width)
     widths = fine.encoder.stage_channels
     channels = [widths[name] for name in FUSED_STAGES]
-    fusion = MultiStageFusion(channels, fine.encoder.feature_dim, classes, connections, mask)
+    fusion = MultiStageFusion(channels, fine.encoder.feature_dim, classes, connections, mask, dims)
     return CoarseFine(coarse, fine, fusion, centres)
 
 
 def fine_fine(
-    classes: int, base_width: int = 64, connections: Connections = "multi_stage", mask: bool = True
+    classes: int,
+    base_width: int = 64,
+    connections: Connections = "multi_stage",
+    mask: bool = True,
+    dims: Dims = "CHWT",
+    centres: Centres = "paper",
 ) -> CoarseFine:
     """Fine-Fine: Coarse-Fine without Grid Pool."""
-    return coarse_fine(classes, base_width, None, connections=connections, mask=mask)
+    return coarse_fine(classes, base_width, None, connections=connections, mask=mask, dims=dims, centres=centres)
 
 
 def coarse_only(classes: int, base_width: int = 64, pooling: str | None = "grid_pool", alpha: float = 0.25) -> Stream:

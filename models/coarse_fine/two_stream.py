@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.coarse_fine.stream import FUSED_STAGES, POOL_AFTER, Stream
 from models.encoders.ragged import Layout
 from models.temporal.fixed_pool import clip_lengths
-from models.temporal.fusion import MultiStageFusion, coarse_gaussians
+from models.temporal.fusion import MultiStageFusion
 
 Centres = Literal["paper", "released"]
 
@@ -104,10 +104,8 @@ class CoarseFine(nn.Module):
         """The Coarse stream on clips ``[N, 3, T, H, W]`` with the features of their videos: logits ``[N, K, T]``."""
         encoder = self.coarse.encoder
         at = self.coarse.pooled(self.coarse.before_pool(pixels, layout), layout)
-        real = torch.arange(fine.last.shape[2], device=pixels.device) < fine.lengths.unsqueeze(1)
-        gaussians = coarse_gaussians(
-            self._centres(at.grid, at.centre, pixels, start, layout), fine.lengths, real.shape[1]
-        )
+        centres = self._centres(at.grid, at.centre, pixels, start, layout)
+        gaussians = self.fusion.weights(centres, fine.lengths, fine.last.shape[2])
         size = at.features.shape[3:]
         sizes = [torch.Size(-(-n // 2**i) for n in size) for i in range(len(FUSED_STAGES))]
         prepared = self.fusion.prepare(fine.levels, gaussians, sizes)

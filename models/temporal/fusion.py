@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Connections = Literal["multi_stage", "one_to_one", "late"]
+Dims = Literal["CHWT", "CHW", "C"]
 DROPOUT = 0.5
 
 
@@ -87,12 +88,14 @@ class MultiStageFusion(nn.Module):
         connections: "multi_stage", "one_to_one" (each location sees its own level only) or "late" (the logits only):
             table 3a.
         mask: whether fine features pass the self-attention mask (table 3c).
+        dims: those of the fused features (table 3b); fine features are averaged over those that are missing: "CHW" takes
+            the same mean over time for every coarse frame, without Gaussians, and "C" that of all positions too.
 
     Attributes:
         reference_form: compute at every location's own size, for the papers' cost.
 
     Raises:
-        ValueError: ``connections`` is not allowed.
+        ValueError: ``connections`` or ``dims`` is not allowed.
     """
 
     def __init__(
@@ -102,17 +105,26 @@ class MultiStageFusion(nn.Module):
         classes: int,
         connections: Connections = "multi_stage",
         mask: bool = True,
+        dims: Dims = "CHWT",
     ) -> None:
         super().__init__()
-        if connections not in get_args(Connections):
-            raise ValueError(f"fusion connections is {connections!r}; allowed: {', '.join(get_args(Connections))}")
-        self.connections, self.reference_form = connections, False
+        for name, given, allowed in (("connections", connections, Connections), ("dims", dims, Dims)):
+            if given not in get_args(allowed):
+                raise ValueError(f"fusion {name} is {given!r}; allowed: {', '.join(get_args(allowed))}")
+        self.connections, self.dims, self.reference_form = connections, dims, False
         fused = () if connections == "late" else tuple(channels)
         self.levels = nn.ModuleList(Level(width, width, mask) for width in fused)
         self.late = Level(last, classes, mask, late=True)
         mixed = fused if connections == "multi_stage" else ()
         self.mix_shift = nn.ModuleList(nn.Conv3d(sum(fused), width, 1) for width in mixed)
         self.mix_scale = nn.ModuleList(nn.Conv3d(sum(fused), width, 1) for width in mixed)
+
+    def weights(self, centre: Tensor, lengths: Tensor, frames: int) -> Tensor:
+        """What the fine frames count for each coarse one: the arguments and the result of :func:`coarse_gaussians`."""
+        if "T" in self.dims:
+            return coarse_gaussians(centre, lengths, frames)
+        real = torch.arange(frames, device=centre.device) < lengths.unsqueeze(1)
+        return real.float().unsqueeze(2).expand(-1, -1, centre.shape[1])
 
     def prepare(
         self, fine: Sequence[Tensor], gaussians: Tensor, sizes: Sequence[torch.Size]
@@ -121,12 +133,14 @@ class MultiStageFusion(nn.Module):
 
         Args:
             fine: features of the fused stages, ``[N, C_l, T', h, w]`` with equal h, w.
-            gaussians: ``[N, T', J]``.
+            gaussians: ``[N, T', J]``, of :meth:`weights`.
             sizes: (H, W) of the coarse stream at each location; needed in the reference form only.
         """
         if self.connections == "late":
             return []
-        if self.reference_form:
+        if self.dims == "C":
+            fine = [x.mean(dim=(3, 4), keepdim=True) for x in fine]
+        elif self.reference_form:
             fine = [repeated(x, size) for x, size in zip(fine, sizes, strict=True)]
         return [level(x, gaussians) for level, x in zip(self.levels, fine, strict=True)]
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.evaluation.from_files.frames import run_classify, run_localize, run_multithumos
@@ -24,7 +26,7 @@ from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
 from pipeline.run.stage import StageError, find_stage, section_models
 from pipeline.video import jpeg
-from stages import _framewise_report, _outputs
+from stages import _encoder, _framewise_report, _outputs
 from tests.video.clips import encode_clip
 
 CLASSES = ("left", "never", "right")
@@ -48,6 +50,7 @@ MANY: dict[str, Any] = {
         **TWO_STREAM,
     },
     "fine_fine": {"model": "fine_fine", "frames": 8, **TWO_STREAM, "coarse": "fine"},
+    "no_time": {"model": "coarse_fine", "frames": 8, "fusion": {"dims": "CHW", "mask": False}, **TWO_STREAM},
     "slowfast": {"model": "slowfast_det", "frames": 8, "pooling": "grid_pool", **TWO_STREAM},
     "coarse": {"model": "coarse_only", "base_width": 8, "frames": 12, "auxiliary": "flow", "training": FEW},
     "fine": {"model": "fine_only", "base_width": 8, "frames": 4, "training": FEW},
@@ -151,6 +154,32 @@ def test_grid_pools_frames_are_kept_for_the_report(root: Path, tmp_path: Path) -
                  training=FEW | {"steps": 1, "lr": 1e-12})  # fmt: skip
     again = run(folder, params(root, networks={"coarse": start}, clips=CLIPS | {"test_frames": 5}))
     assert again["frames_mAP/coarse"] == pytest.approx(first["frames_mAP/coarse"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tsm_resnet18", "x3d_m"])
+def test_networks_start_from_the_encoder_of_pretrain(root: Path, tmp_path: Path, name: str) -> None:
+    folder = painted(tmp_path, root, training=2)
+    spec = _encoder.EncoderSpec(name=name, base_width=8, window_s=1.6, height=32, width=32,
+                                temporal=_encoder.Temporal(name="sgs", after="res2"))  # fmt: skip
+    encoder = _encoder.build(spec)
+    _encoder.save(folder / _outputs.ENCODERS.format(variant="acp"), encoder, spec)
+    still = {
+        "base_width": 8,
+        "frames": 8,
+        "initial": "acp",
+        "norm": "frozen",
+        "training": FEW | {"steps": 1, "lr": 1e-12},
+    }
+    networks = {"tsm": still | {"model": "tsm_resnet18"}, "coarse": still | {"model": "coarse_only"}, "not": None}
+    metrics = run(folder, params(root, networks=networks))
+    for network, mine in (("tsm", "tsm_resnet18"), ("coarse", "x3d_m")):
+        assert metrics[f"pretrained/{network}"] == (name == mine)
+        found = load_file(folder / _outputs.FRAME_NETWORKS / f"{network}.safetensors")
+        given = {key.removeprefix("tsm."): value for key, value in encoder.state_dict().items()}
+        same = [torch.equal(value, found[f"encoder.{key}"]) for key, value in given.items()
+                if value.ndim > 1 and f"encoder.{key}" in found]  # fmt: skip
+        assert all(same) if name == mine else not any(same)
+        assert len(same) > 15 or name != mine
 
 
 def slowly_scored(dataset: Dataset, path: Path) -> float:
@@ -270,6 +299,7 @@ def test_multithumos_feeds_it_and_its_protocol_gives_its_figure(root: Path, tmp_
         ({"model": "coarse_only", "sgs": {}}, "sgs belongs to encoders"),
         ({"model": "slowfast_det", "replay_chunk": 1}, "replay_chunk belongs to"),
         ({"model": "coarse_fine", "coarse": "it"}, "name both networks or none"),
+        ({"model": "slowfast_det", "fusion": {"dims": "C"}}, "fusion belongs to coarse_fine, fine_fine"),
         ({"model": "coarse_fine", "initial": "x.pt"}, "initial belongs to networks of one stream"),
         ({"model": "coarse_fine", "coarse": "nobody", "fine": "it"}, r"networks\.it\.coarse is 'nobody'"),
         ({"model": "fine_only", "norm": "fine_frozen"}, "norm: fine_frozen belongs to coarse_fine"),

@@ -116,3 +116,30 @@ def test_gaussians() -> None:
 def test_connections_are_named() -> None:
     with pytest.raises(ValueError, match="allowed: multi_stage, one_to_one, late"):
         network(connections="early")
+
+
+def test_without_time_and_space_the_fine_features_are_their_means() -> None:
+    """Table 3b: a dimension that the fusion lacks is averaged before it."""
+    coarse, fine, gaussians = inputs()
+    centre, lengths, frames = torch.rand(2, 5) * 10, torch.tensor([11, 8]), 11
+    for dims in ("CHW", "C"):
+        fusion = network(dims=dims, mask=False)
+        weights = fusion.weights(centre, lengths, frames)
+        assert weights.shape == gaussians.shape
+        shift, scale = fusion.prepare(fine, weights, [x.shape[3:] for x in coarse])[1]
+        mean = torch.stack([x[:, :n].mean(dim=1) for x, n in zip(fine[1], (11, 8), strict=True)])
+        if dims == "C":
+            mean = mean.mean(dim=(2, 3), keepdim=True)
+        level = fusion.levels[1]
+        expected = level.fc2(F.relu(level.fc1(mean.unsqueeze(2))))
+        assert shift.shape[2] == scale.shape[2] == 5
+        torch.testing.assert_close(shift, expected.expand_as(shift), rtol=1e-4, atol=1e-5)
+        fused = fusion.fuse(0, coarse[0], fusion.prepare(fine, weights, []))
+        assert fused.shape == coarse[0].shape
+        fusion.reference_form = True
+        plain = fusion.fuse(0, coarse[0], fusion.prepare(fine, weights, [x.shape[3:] for x in coarse]))
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+    full = network()
+    torch.testing.assert_close(full.weights(centre, lengths, frames), coarse_gaussians(centre, lengths, frames))
+    with pytest.raises(ValueError, match="dims is 'T'; allowed: CHWT, CHW, C"):
+        network(dims="T")
