@@ -35,7 +35,7 @@ class Classes(Section):
     """Where classes come from."""
 
     source: Literal["proposals", "own", "external", "oracle"] = "proposals"
-    file: str | None = Field(None, description="of source external, relative to the project: JSON, CSV or NPZ")
+    file: str | None = Field(None, description="of source external, relative to the project: JSON, CSV, NPZ or NPY")
     per_video: int = Field(2, ge=1, description="best classes of a video that its proposals get; oracle: all it has")
 
     @model_validator(mode="after")

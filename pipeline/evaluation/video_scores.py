@@ -17,6 +17,16 @@ from pipeline.evaluation.segments import FloatArray, GroundTruth, Predictions, a
 
 Origin = Literal["external", "own", "oracle"]
 
+THUMOS_NUMBERS = {
+    "BaseballPitch": 7, "BasketballDunk": 9, "Billiards": 12, "CleanAndJerk": 21, "CliffDiving": 22,
+    "CricketBowling": 23, "CricketShot": 24, "Diving": 26, "FrisbeeCatch": 31, "GolfSwing": 33, "HammerThrow": 36,
+    "HighJump": 40, "JavelinThrow": 45, "LongJump": 51, "PoleVault": 68, "Shotput": 79, "SoccerPenalty": 85,
+    "TennisSwing": 92, "ThrowDiscus": 93, "VolleyballSpiking": 97,
+}  # fmt: skip
+"""THUMOS14's classes with actions in time, by their numbers among the 101 of UCF101, from 1."""
+
+UCF101_CLASSES = 101
+
 
 @dataclass(frozen=True)
 class VideoScores:
@@ -58,7 +68,10 @@ def load_video_scores(path: Path) -> VideoScores:
     Formats: CUHK's ``{"results": {id: [score per class]}, "class": [names]}``; ActivityNet's classification submission
     ``{"results": {id: [{"label", "score"}]}}`` (a class that is not listed scores 0); or a CSV with a header ``video`` and
     one column per class. JSON may be gzipped. Our own classifier's are an ``.npz`` with an array [C] per video and the names
-    in ``classes``.
+    in ``classes``. Two files that the field passes on are read too: UntrimmedNets' ``.npy`` of THUMOS14
+    ([1574, 101], row i is ``video_test_`` i + 1), and G-TAD's of HACS, ``{position: [{"label", "score"}]}``: the two best
+    classes of the videos by position in the sorted list, which :func:`align_videos` gives names; scores count relative to
+    each other, so that the best has max / (sum of the two).
 
     Raises:
         ValueError: none of these, or a score that is no finite number; file, video and field are named.
@@ -71,7 +84,11 @@ def load_video_scores(path: Path) -> VideoScores:
                 raise ValueError(f"{path}: no array 'classes' with the class names")
             arrays = {name: archive[name] for name in archive.files if name != "classes"}
             return own_video_scores(arrays, archive["classes"].tolist(), str(path))
+    if path.suffix == ".npy":
+        return _load_untrimmednets(path)
     data = read_object(path)
+    if data and all(key.isdecimal() for key in data):
+        data = {"results": {key: _relative(path, key, items) for key, items in data.items()}}
     results = data.get("results")
     if not isinstance(results, dict) or not results:
         raise ValueError(f"{path}: no field 'results' with scores by video")
@@ -112,7 +129,19 @@ def oracle_video_scores(gt: GroundTruth) -> VideoScores:
 
 
 def align_videos(scores: VideoScores, gt: GroundTruth) -> VideoScores:
-    """With the ``v_`` of the scores' ids as in the ground truth, where the two differ by it alone."""
+    """With the ground truth's ids: positions become those of its sorted list, and ``v_`` is as there where ids differ by it.
+
+    Raises:
+        ValueError: the scores are by position, and of another number of videos.
+    """
+    if scores.videos and all(id_.isdecimal() for id_ in scores.videos) and not set(scores.videos) & set(gt.videos):
+        if sorted(map(int, scores.videos)) != list(range(len(gt.videos))):
+            raise ValueError(
+                f"{scores.source}: its scores are by position, of {len(scores.videos)} videos; {gt.source} has "
+                f"{len(gt.videos)}. Give scores by video id"
+            )
+        names = sorted(gt.videos)
+        return replace(scores, videos=tuple(names[int(id_)] for id_ in scores.videos))
     empty = np.empty(0, np.int64)
     ids = Predictions(scores.videos, (), empty, empty, np.empty(0), np.empty(0), np.empty(0), scores.source)
     return replace(scores, videos=align_prefix(gt, ids)[0].videos)
@@ -176,6 +205,28 @@ def _row(path: Path, id_: str, values: Any, width: int) -> list[float]:
     if not np.isfinite(row).all():
         raise ValueError(f"{path}: video {id_!r} has a score that is no finite number")
     return row
+
+
+def _relative(path: Path, key: str, items: Any) -> list[dict[str, Any]]:
+    if not isinstance(items, list) or not all(
+        isinstance(one, dict) and {"label", "score"} <= one.keys() for one in items
+    ):
+        raise ValueError(f"{path}: position {key!r}: {items!r} is no list of {{'label', 'score'}}")
+    total = sum(_row(path, key, [one["score"] for one in items], len(items)))
+    if items and total <= 0:
+        raise ValueError(f"{path}: position {key!r}: the scores sum to {total}; they must be above 0")
+    return [{"label": one["label"], "score": float(one["score"]) / total} for one in items]
+
+
+def _load_untrimmednets(path: Path) -> VideoScores:
+    table = np.load(path, allow_pickle=False)
+    if table.ndim != 2 or table.shape[1] != UCF101_CLASSES or not np.isfinite(table).all():
+        raise ValueError(
+            f"{path}: an array {list(table.shape)}; allowed: finite scores [videos, {UCF101_CLASSES}] of THUMOS14's test set"
+        )
+    columns = np.array(list(THUMOS_NUMBERS.values())) - 1
+    videos = tuple(f"video_test_{number:07d}" for number in range(1, len(table) + 1))
+    return VideoScores("external", videos, tuple(THUMOS_NUMBERS), table[:, columns].astype(np.float64), str(path))
 
 
 def _load_csv(path: Path) -> VideoScores:

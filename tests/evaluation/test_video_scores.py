@@ -1,5 +1,6 @@
 """Classes for class-agnostic proposals from the three sources, and what a score file covers."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.evaluation.segments import GroundTruth, Predictions
 from pipeline.evaluation.video_scores import (
+    align_videos,
     classify_proposals,
     coverage,
     load_video_scores,
@@ -108,3 +110,38 @@ def test_the_official_sample_covers_the_ground_truth(shared: Path) -> None:
     names = (folder / "action_name.csv").read_text().split("\n")[1:]
     assert len(scores.videos) == 4926
     assert coverage(scores, scores.videos[:50], [name for name in names if name]).complete
+
+
+def test_untrimmednets_array_of_thumos(tmp_path: Path, shared: Path) -> None:
+    """Rows are test videos from 1, columns UCF101's classes: both as the set's own annotations number them."""
+    with open(shared / "annotations/thumos14/test_Annotation.csv") as handle:
+        truth = [row for row in csv.DictReader(handle) if row["type"] != "Ambiguous"]
+    table = np.zeros((1574, 101), np.float32)
+    for row in truth:
+        table[int(row["video"][-4:]) - 1, int(row["type_idx"]) - 1] = 0.5
+    np.save(tmp_path / "uNet_test.npy", table)
+    scores = load_video_scores(tmp_path / "uNet_test.npy")
+    assert scores.scores.shape == (1574, 20) and scores.origin == "external"
+    for row in truth:
+        video, label = scores.videos.index(row["video"]), scores.classes.index(row["type"])
+        assert scores.scores[video, label] == 0.5
+    assert scores.scores.sum() == 0.5 * len({(row["video"], row["type"]) for row in truth})
+    np.save(tmp_path / "other.npy", table[:, :20])
+    with pytest.raises(ValueError, match=r"other.npy: an array \[1574, 20\]; allowed: finite scores \[videos, 101\]"):
+        load_video_scores(tmp_path / "other.npy")
+
+
+def test_hacs_file_by_position(tmp_path: Path) -> None:
+    gt = GroundTruth.from_rows(["b", "a", "c"], [("a", "run", 0, 1), ("b", "hop", 2, 3), ("c", "hop", 0, 4)])
+    best = {"0": [("run", 6), ("hop", 2)], "1": [("hop", 9), ("run", 1)], "2": [("hop", 1), ("run", 1)]}
+    data = {key: [{"label": label, "score": score} for label, score in two] for key, two in best.items()}
+    (tmp_path / "top2.json").write_text(json.dumps(data))
+    scores = align_videos(load_video_scores(tmp_path / "top2.json"), gt)
+    assert scores.videos == ("a", "b", "c") and scores.classes == ("run", "hop")
+    assert scores.scores.tolist() == [[0.75, 0.25], [0.1, 0.9], [0.5, 0.5]]
+    (tmp_path / "short.json").write_text(json.dumps({key: data[key] for key in "01"}))
+    with pytest.raises(ValueError, match=r"by position, of 2 videos; .* has 3"):
+        align_videos(load_video_scores(tmp_path / "short.json"), gt)
+    (tmp_path / "bad.json").write_text(json.dumps({"0": [{"label": "run"}]}))
+    with pytest.raises(ValueError, match=r"bad.json: position '0'"):
+        load_video_scores(tmp_path / "bad.json")
