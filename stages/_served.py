@@ -3,6 +3,7 @@
 A folder is told by its files: a head comes with the encoder that it was trained on and is served as a head.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +12,17 @@ import numpy as np
 
 from pipeline.run.files import read_json
 from pipeline.run.stage import Array, Signature
-from stages import _detections, _detector, _encoder, _localiser
+from stages import _detections, _detector, _encoder, _localiser, _opened_head
+from stages._head_context import InBank
 
 
 def signature(folder: Path) -> Signature:
     """What :func:`_load_pyfunc`'s model takes and gives.
 
     An encoder takes snippets, uint8 [N, C, T, H, W] (RGB, for CoViAR also motion and residual), and gives features [N, D].
-    A head takes the features of one video [L, D] and gives detections; ends are fractions of the video. A detector takes
-    pictures, RGB uint8 [N, H, W, 3], and gives boxes in pixels.
+    A head takes the features of one video [L, D] and gives detections; ends are fractions of the video; its long-term
+    context, if it has one, is left out, and loading it warns of that. A detector takes pictures, RGB uint8 [N, H, W, 3], and
+    gives boxes in pixels.
     """
     if (folder / _localiser.HEAD_FILE).is_file():
         head = read_json(folder / _localiser.HEAD_FILE)
@@ -69,11 +72,19 @@ def _head(folder: Path) -> Callable[[np.ndarray], Any]:
     import pandas
     import torch
 
-    localiser, classifier, classes = _localiser.load(folder)
+    opened = _opened_head.load(folder)
+    localiser, classifier = opened.of(InBank("", 1.0))
+    if opened.banks:
+        warnings.warn(f"{folder}: {_opened_head.WITHOUT_BANKS}", stacklevel=2)
 
     def call(features: np.ndarray) -> pandas.DataFrame:
         rows = _detections.localise(
-            localiser, classifier, classes, _detections.Postprocess(), torch.from_numpy(features).T.contiguous(), 1.0
+            localiser,
+            classifier,
+            opened.classes,
+            _detections.Postprocess(),
+            torch.from_numpy(features).T.contiguous(),
+            1.0,
         )
         values = [(row["label"], row["score"], *row["segment"]) for row in rows]
         return pandas.DataFrame(values, columns=["label", "score", "begin", "end"])

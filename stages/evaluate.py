@@ -1,6 +1,7 @@
 """evaluate@E: detections of encoder E's head on the test split, scored by the official ActivityNet rule.
 
-In: features and head of encoder E, and where ``classes.source`` is external a score file. Out: ``predictions.json`` in
+In: features and head of encoder E, the feature banks if the head has long-term context, and where ``classes.source`` is
+external a score file. Out: ``predictions.json`` in
 ActivityNet's submission format, and the metrics: mAP at tIoU 0.5:0.05:0.95 and their average, with a percentile bootstrap
 over the test videos.
 """
@@ -17,7 +18,8 @@ from pipeline.run.files import write_json
 from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _detections, _localiser, _outputs, _video_classes, _video_classifier
+from stages import _detections, _localiser, _opened_head, _outputs, _video_classes, _video_classifier
+from stages._head_context import InBank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +42,9 @@ def inputs(context: Context) -> Sequence[Path]:
     features = context.root / _outputs.FEATURES.format(variant=context.variant)
     head = context.root / _outputs.HEADS.format(variant=context.variant)
     scores = context.params.classes.file
-    return [context.root / _outputs.DATASET_FILE, features, head, *([context.root / scores] if scores else [])]
+    files = [context.root / scores] if scores else []
+    banks = [context.root / _outputs.BANK] if _opened_head.has_context(head) else []
+    return [context.root / _outputs.DATASET_FILE, features, head, *files, *banks]
 
 
 def evaluate_encoder(context: Context) -> Mapping[str, float]:
@@ -90,27 +94,28 @@ def _detect(
     from pipeline.training.device import device
 
     params: Evaluate = context.params
-    localiser, classifier, classes = _localiser.load(head)
-    localiser.to(device()), classifier.to(device())
+    opened = _opened_head.load(head, context.root, list(features))
+    metrics = {"without_bank": float(opened.banks.missing(list(features)))} if opened.banks else {}
     found, proposals = {}, {}
     context.progress.start("videos", len(features))
     for done, (video, stored) in enumerate(features.items(), start=1):
         one = stored.to(device())
+        localiser, classifier = opened.of(InBank(video.id, video.duration_s))
         if params.classes.source == "proposals":
             found[video.id] = _detections.localise(
-                localiser, classifier, classes, params.postprocess, one, video.duration_s
+                localiser, classifier, opened.classes, params.postprocess, one, video.duration_s
             )
         else:
             with torch.inference_mode():
                 (proposals[video.id],) = _detections.suppressed(localiser, localiser(one[None]), params.postprocess)
         context.progress.update(done)
     if params.classes.source == "proposals":
-        return found, {}, {}
+        return found, metrics, {}
     of_videos = {video.id: one for video, one in features.items()}
     scores = _video_classes.chosen_scores(params.classes, context.root, head, of_videos, truth)
     covered = coverage(scores, list(of_videos), truth.labels)
     context.progress.say(f"classes: {scores.origin}: {scores.source}: {covered}")
-    metrics = {"classes_missing": float(len(covered.missing_classes))}
+    metrics |= {"classes_missing": float(len(covered.missing_classes))}
     source = {"used": params.classes.source == "external", "details": f"classes: {scores.origin}"}
     durations_s = {video.id: video.duration_s for video in features}
     return _video_classes.detections(params.classes, scores, proposals, durations_s), metrics, source

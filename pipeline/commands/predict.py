@@ -25,7 +25,8 @@ from pipeline.run.stage import StageError, Unit
 from pipeline.video import jpeg
 from pipeline.video.decode import VideoError, VideoInfo, decode_shown_at, scan
 from pipeline.video.thumbnails import thumbnails
-from stages import _detections, _encoder, _localiser, _outputs, _scene, compressed, features, frames
+from stages import _detections, _encoder, _localiser, _opened_head, _outputs, _scene, compressed, features, frames
+from stages._head_context import InBank
 
 THUMBNAILS, THUMBNAIL_HEIGHT = 12, 96
 BOX_PICTURES, BOX_PICTURE_HEIGHT = 12, 200
@@ -46,6 +47,8 @@ class Model:
     snippets: int
     compressed: compressed.Compressed | None
     """How streams are read for an encoder that sees those, not frames."""
+    notes: tuple[str, ...] = ()
+    """What the head lacks here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +121,8 @@ def predict(
         ValueError: no such checkpoint; it says how to make one.
     """
     model = load_model(find_checkpoint(root, checkpoint))
+    for note in model.notes:
+        print(f"{model.folder}: {note}", file=sys.stderr, flush=True)
     chosen = _scene.settings(root, _scene.find_detector(root, detector, _outputs.DETECTOR))
     results: dict[str, list[dict[str, Any]]] = {}
     scenes: dict[str, dict[str, Any]] = {}
@@ -175,7 +180,7 @@ def look_into(path: Path, model: Model, chosen: _scene.Settings) -> Found:
 
 def page_of(id_: str, path: Path, found: Found, model: Model) -> str:
     """The timeline's page of one video."""
-    notes = [f"checkpoint: {model.folder.name}; classes: {', '.join(model.classes)}", *found.notes]
+    notes = [f"checkpoint: {model.folder.name}; classes: {', '.join(model.classes)}", *model.notes, *found.notes]
     scene, duration_s = found.scene, found.info.duration_s
     shown = None
     if scene is not None:
@@ -230,14 +235,16 @@ def find_checkpoint(root: Path, checkpoint: Path | None) -> Path:
 
 def load_model(folder: Path) -> Model:
     """Open a checkpoint folder."""
-    localiser, classifier, classes = _localiser.load(folder)
+    opened = _opened_head.load(folder)
+    localiser, classifier = opened.of(InBank("", 1.0))
     raw = read_json(folder / _localiser.HEAD_FILE)
     decoding = frames.Frames.model_validate(raw["frames"])
     encoder, reading = _encoder.load_spec(folder), None
     if encoder.compressed:
         arrays = ("mv_accumulated", "i_frame", *(("residual_accumulated",) if encoder.residual else ()))
         reading = compressed.Compressed.model_validate({**raw["compressed"], "arrays": arrays})
-    return Model(folder, localiser, classifier, classes, decoding, raw["snippets"], reading)
+    notes = (_opened_head.WITHOUT_BANKS,) if opened.banks else ()
+    return Model(folder, localiser, classifier, opened.classes, decoding, raw["snippets"], reading, notes)
 
 
 def localise_file(
@@ -262,8 +269,8 @@ def localise_file(
         options = features.Features(snippets=model.snippets)
         encoded, _ = features.encode_video(artifact, duration_s, model.folder, options)
     channels = torch.from_numpy(encoded).T.contiguous().to(device())
-    localiser, classifier = model.localiser.to(device()), model.classifier.to(device())
-    found = _detections.localise(localiser, classifier, model.classes, _detections.Postprocess(), channels, duration_s)
+    post = _detections.Postprocess()
+    found = _detections.localise(model.localiser, model.classifier, model.classes, post, channels, duration_s)
     return found, thumbnails(path, THUMBNAILS, THUMBNAIL_HEIGHT, duration_s=duration_s)
 
 

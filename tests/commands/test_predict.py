@@ -13,7 +13,8 @@ from pipeline.cli import main
 from pipeline.commands.predict import find_checkpoint, named_files
 from pipeline.video.decode import decode, scan
 from pipeline.video.encode import encode_h264
-from stages import _detector, _encoder, _localiser, _scene
+from stages import _detector, _encoder, _localiser, _opened_head, _scene
+from stages._head_context import Banks, ContextSpec
 from stages.frames import Frames
 
 CLASSES = ("run", "walk")
@@ -110,6 +111,23 @@ def test_people_shots_and_an_annotated_video(videos: Path, tmp_path: Path, check
     assert page.count("<rect") > 2 and 'class="span shot' in page and "People and objects" in page
     seen = list(decode(out / "one.annotated.mp4"))
     assert len(seen) == 40 and seen[0].picture.shape == (480, 640, 3)
+
+
+def test_a_head_with_long_term_context_says_that_a_file_has_no_bank(
+    videos: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkpoint, folder := tmp_path / "context")
+    dim = _localiser.load(folder)[0].feature_dim
+    banks = Banks(ContextSpec(layers=1, hidden=8), 4, None)
+    _opened_head.save(folder, banks, banks.context(dim), banks.context(dim))
+    results = []
+    for number, head in enumerate((checkpoint, folder)):
+        out = tmp_path / str(number)
+        assert predict(videos / "one.mp4", "--out", out, "--checkpoint", head) == 0
+        said = "sees every snippet by itself"
+        assert (said in capsys.readouterr().err) == (said in (out / "one.html").read_text()) == bool(number)
+        results.append(json.loads((out / "predictions.json").read_text())["results"]["one"])
+    assert results[0] == results[1], "without a bank it is the head alone"
 
 
 def test_nobody_is_found_and_nobody_is_looked_for(
