@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.spans import Instances, Sampling, make_span, pad_spans
-from stages._long_form import Schedule, train_model
+from pipeline.datasets.spans import OBJECT, PERSON, Instances, Sampling, make_span, pad_spans
+from stages._long_form_schedule import NOT_KEPT, Kept, Schedule, train_model
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,12 @@ class BoxContext(NamedTuple):
 
 
 def box_contexts(
-    backbone: "ObjectTransformer", video: Instances, seconds: Sequence[int], sampling: Sampling, rounds: int = ROUNDS
+    backbone: "ObjectTransformer",
+    video: Instances,
+    seconds: Sequence[int],
+    sampling: Sampling,
+    rounds: int = ROUNDS,
+    sources: Sequence[int] = (PERSON, OBJECT),
 ) -> BoxContext:
     """The contexts of all boxes at some key frames, each from the span around its own second.
 
@@ -43,6 +48,7 @@ def box_contexts(
         seconds: key frames; on AVA 902 to 1798. Boxes beyond a span's budget have none and are left out.
         sampling: of the spans; the order of filling is "centre".
         rounds: passes; as many as there are instances hides them one by one.
+        sources: of the boxes whose context is wanted; those of the others are seen all the same.
     """
     import torch
 
@@ -55,7 +61,7 @@ def box_contexts(
     backbone.eval()
     for second in seconds:
         span = make_span(video, second, "centre", length_s=sampling.length_s, budget=sampling.budget)
-        wanted = np.flatnonzero(video.second[span.row] == second)
+        wanted = np.flatnonzero((video.second[span.row] == second) & np.isin(span.source, list(sources)))
         if not len(wanted):
             continue
         tokens = Tokens(**{name: torch.from_numpy(value) for name, value in pad_spans([span]).items()})
@@ -73,7 +79,7 @@ def box_contexts(
 
 
 def fit_late_fusion(
-    head: "LateFusionHead", boxes: BoxContext, labels: NDArray[np.floating], schedule: Schedule
+    head: "LateFusionHead", boxes: BoxContext, labels: NDArray[np.floating], schedule: Schedule, kept: Kept = NOT_KEPT
 ) -> list[dict[str, float]]:
     """Train the two linear layers of ``head`` on boxes with labels [N, classes] 0/1 (binary cross-entropy), in place.
 
@@ -94,7 +100,7 @@ def fit_late_fusion(
         context, feature, wanted = batch
         return {"total": binary_cross_entropy_with_logits(model(context, feature), wanted)}
 
-    return list(train_model(head, loss, batches, schedule).history)
+    return list(train_model(head, loss, batches, schedule, kept=kept).history)
 
 
 def box_scores(head: "LateFusionHead", boxes: BoxContext, fused: bool = True) -> NDArray[np.float32]:

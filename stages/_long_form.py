@@ -1,13 +1,13 @@
 """Training of long-form models on spans: pre-training, end tasks, and their evaluation (thesis, sections 8.2.2 and 8.4)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.spans import Instances, Sampling, sample_spans, span_ends
+from stages._long_form_schedule import NOT_KEPT, Kept, Schedule, train_model
 
 if TYPE_CHECKING:
     import torch
@@ -15,24 +15,6 @@ if TYPE_CHECKING:
 
     from models.long_form import PretrainingModel
     from models.object_transformer import Tokens
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a training goes; the defaults are the thesis' end tasks (section 8.4).
-
-    ``warmup``: share of the steps in which the learning rate rises. ``batch``: spans; in pre-training, pairs of them.
-    """
-
-    steps: int
-    batch: int = 16
-    lr: float = 2e-5
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    validate_every: int = 0
-    seed: int = 0
-    threads: int = 1
 
 
 def tokens_of(
@@ -62,6 +44,7 @@ def pretrain(
     mask: bool = True,
     compatibility: bool = True,
     released: bool = False,
+    kept: Kept = NOT_KEPT,
 ) -> list[dict[str, float]]:
     """Train on masked instances (eq. 8.2) and span compatibility (eq. 8.3), and give the history.
 
@@ -74,6 +57,10 @@ def pretrain(
         mask: use eq. 8.2.
         compatibility: use eq. 8.3.
         released: sigmoid distillation times 80, temperature 0.2, masking twice.
+        kept: where the training is kept while it runs.
+
+    Raises:
+        ValueError: neither task, or fewer than two videos with a box.
     """
     from models.heads.long_form import compatibility_loss, masked_instance_loss
     from models.masking import mask_instances
@@ -103,7 +90,7 @@ def pretrain(
             terms["compatibility"] = compatibility_loss(vectors, 0.2 if released else 1.0)
         return {**terms, "total": sum(terms.values())}  # type: ignore[dict-item]
 
-    return list(train_model(model, loss, batches, schedule).history)
+    return list(train_model(model, loss, batches, schedule, kept=kept).history)
 
 
 def fine_tune(
@@ -116,6 +103,7 @@ def fine_tune(
     classes: int,
     validate: Callable[["nn.Module"], Mapping[str, float]] | None = None,
     metric: str = "",
+    kept: Kept = NOT_KEPT,
 ) -> list[dict[str, float]]:
     """Train a model of :mod:`models.long_form` on one end task, and give the history; best weights by ``metric`` are kept.
 
@@ -131,6 +119,7 @@ def fine_tune(
         classes: number of classes, cross-entropy; 0 for a regression, squared error.
         validate: model to metrics on the validation split.
         metric: of these, higher is better.
+        kept: where the training is kept while it runs.
     """
     import torch
     from torch.nn.functional import cross_entropy, mse_loss
@@ -151,7 +140,7 @@ def fine_tune(
         scores = model(tokens)
         return {"total": cross_entropy(scores, target) if classes else mse_loss(scores[:, 0], target)}
 
-    result = train_model(model, loss, batches, schedule, validate, metric)
+    result = train_model(model, loss, batches, schedule, validate, metric, kept)
     model.load_state_dict(result.best_state)
     return list(result.history)
 
@@ -174,26 +163,3 @@ def span_outputs(model: "nn.Module", video: Instances, sampling: Sampling, batch
     model.train(training)
     scores: NDArray[np.floating] = torch.cat(parts).numpy()
     return scores
-
-
-def train_model(
-    model: "nn.Module", loss: Any, batches: Any, schedule: Schedule, validate: Any = None, metric: str = ""
-) -> Any:
-    from pipeline.training.device import device, set_threads
-    from pipeline.training.loop import train
-    from pipeline.training.optim import make_optimizer
-
-    set_threads(schedule.threads)
-    model.to(device()).train()
-    optimizer = make_optimizer(model, "adamw", schedule.lr, weight_decay=schedule.weight_decay, decay_norm_bias=False)
-    rise = round(schedule.warmup * schedule.steps)
-    return train(
-        model, loss, batches, steps=schedule.steps, optimizer=optimizer, lr=linear(schedule.steps, rise),
-        seed=schedule.seed, clip_norm=schedule.clip_norm, validate=validate, validate_every=schedule.validate_every,
-        metric=metric, log_every=max(1, schedule.steps // 10),
-    )  # fmt: skip
-
-
-def linear(steps: int, warmup: int) -> Callable[[int], float]:
-    """A learning rate that rises linearly over ``warmup`` steps and falls linearly to 0 at ``steps``."""
-    return lambda step: min((step + 1) / max(warmup, 1), (steps - step) / max(steps - warmup, 1))

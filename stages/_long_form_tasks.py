@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.datasets.formats.common import Defect
 from pipeline.datasets.formats.lvu import SPLITS, TASKS, Row, read_tasks
 from pipeline.datasets.schema import Dataset
-from pipeline.evaluation.lvu import combine_spans, score_task
+from pipeline.evaluation.lvu import sum_of_probabilities
 
 _SUBSETS = dict(zip(("training", "validation", "testing"), SPLITS, strict=True))
 
@@ -57,10 +57,12 @@ def read_benchmark(path: Path) -> Benchmark:
 def _own(dataset: Dataset, source: str) -> Benchmark:
     videos = [video for video in dataset if video.subset in _SUBSETS]
     names = sorted({name for video in videos for name in video.labels})
-    classes = {name: tuple(sorted({v.labels[name] for v in videos if name in v.labels})) for name in names}
+    values = {name: sorted({v.labels[name] for v in videos if name in v.labels}) for name in names}
+    # The readers store LVU's two regression targets as text.
+    classes = {name: () if name in TASKS and not TASKS[name].classes else tuple(values[name]) for name in names}
     rows = {
         name: tuple(
-            Row(v.id, _SUBSETS[v.subset], float(classes[name].index(v.labels[name])), None, source, None)
+            Row(v.id, _SUBSETS[v.subset], _target(classes[name], v.labels[name]), None, source, None)
             for v in videos
             if name in v.labels
         )
@@ -69,20 +71,27 @@ def _own(dataset: Dataset, source: str) -> Benchmark:
     return Benchmark(classes, rows, {video.id: video.duration_s for video in videos})
 
 
-def score(task: str, rows: Sequence[Row], spans: Mapping[str, NDArray[np.floating]]) -> float:
-    """Accuracy in percent or mean squared error, from the scores ``[S, outputs]`` of each video's spans.
+def _target(classes: Sequence[str], label: str) -> float:
+    return float(classes.index(label) if classes else label)
 
-    As LVU's released code: class probabilities are summed over the spans, values averaged.
-    """
-    if task in TASKS:
-        return score_task(
-            task, rows, {video: combine_spans(task, list(scores)) for video, scores in spans.items()}
-        ).value
-    right = 0
-    for row in rows:
-        share = np.exp(spans[row.video] - spans[row.video].max(axis=1, keepdims=True))
-        right += int((share / share.sum(axis=1, keepdims=True)).sum(axis=0).argmax() == row.target)
-    return 100 * right / len(rows)
+
+def prediction(classes: int, spans: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What a video's spans [S, outputs] say together, as LVU's released code: probabilities are summed, values averaged."""
+    return sum_of_probabilities(spans) if classes else np.asarray(spans, np.float64).mean(axis=0)
+
+
+def errors(classes: int, rows: Sequence[Row], predicted: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """By video: 100 where the class is right and 0 where not; of a regression (0 ``classes``), the squared error."""
+    wanted = np.array([row.target for row in rows])
+    if classes:
+        right = np.array([one.argmax() for one in predicted]) == wanted
+        return np.where(right, 100.0, 0.0)
+    return (np.array([float(one[0]) for one in predicted]) - wanted) ** 2
+
+
+def score(classes: int, rows: Sequence[Row], spans: Mapping[str, NDArray[np.floating]]) -> float:
+    """Accuracy in percent or mean squared error, from the scores ``[S, outputs]`` of each video's spans."""
+    return float(errors(classes, rows, [prediction(classes, spans[row.video]) for row in rows]).mean())
 
 
 def without_looking(classes: int, train: Sequence[Row], test: Sequence[Row]) -> float:

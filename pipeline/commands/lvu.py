@@ -9,25 +9,33 @@ its spans; epochs and batch size by the validation split; the test split is repo
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pipeline.datasets.formats.lvu import SPLITS
-from pipeline.datasets.simulated_spans import ACTIONS, simulated_video, simulation, write_simulated_annotations
-from pipeline.datasets.spans import OBJECT, PERSON, Instances, Sampling, instances_of
-from pipeline.run import kinds
+from pipeline.datasets.simulated_spans import simulated_video, simulation, write_simulated_annotations
+from pipeline.datasets.spans import OBJECT, PERSON, Instances, Sampling
 from pipeline.run.files import write_json
 from pipeline.run.process import wait_passively
-from stages import _long_form
-from stages._long_form import Schedule
+from stages._instances import channels, load_instances
+from stages._long_form_runs import (
+    Design,
+    Teacher,
+    build,
+    linear_teacher,
+    pretrain,
+    read_teacher,
+    spans,
+    task_videos,
+    tune,
+    with_steps,
+)
+from stages._long_form_schedule import Schedule
 from stages._long_form_tasks import Benchmark, read_benchmark, score, without_looking
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 SIMULATED = "simulated"
 """Instead of a folder."""
@@ -59,12 +67,11 @@ SCALES = {
         2,
         48,
     ),
-    # Section 8.4: 308 k iterations of 16 spans; 10 epochs of an end task, batch by the validation split.
+    # Section 8.4: 308 k iterations of 16 spans; ten epochs of an end task, batch by the validation split.
     "thesis": Scale(
         {}, Schedule(steps=308_000, batch=8, lr=1e-4), Schedule(steps=0), Sampling(), (16, 32), 10, 0
     ),
 }  # fmt: skip
-EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,7 @@ class Source:
 
     instances: Callable[[str], Instances | None]
     feature_dims: tuple[int, ...]
-    teacher: "Callable[[Tensor], Tensor] | None"
-    teacher_classes: int
+    teacher: Teacher | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     names = [name for name in options.task or lvu.classes if lvu.rows.get(name)]
     figures: dict[str, Any] = {
         "command": " ".join(["python -m pipeline lvu", *_spoken(options)]),
-        "scale": {**asdict(scale), "name": options.scale},
+        "scale": {**_plain(scale), "name": options.scale},
         "without_labels": sorted(set(options.task or lvu.classes) - set(names)),
         "defects": [asdict(defect) for defect in lvu.defects],
         "tasks": {},
@@ -136,81 +142,45 @@ def _task(
     name: str, options: argparse.Namespace, scale: Scale, source: Source, lvu: Benchmark, backbone: Any
 ) -> dict[str, Any]:
     """Train with every batch size and seed; report the test split of the batch size that validates best."""
-    rows, classes = lvu.rows[name], len(lvu.classes[name])
-    found = {row.video: boxes for row in rows if (boxes := source.instances(row.video)) is not None}
-    missing = sorted({row.video for row in rows} - found.keys())
-    splits = {split: [row for row in rows if row.subset == split and row.video in found] for split in SPLITS}
-    empty = [split for split, mine in splits.items() if not mine]
-    if empty:
-        return {"skipped": f"no video with features in {', '.join(empty)}", "missing": missing}
+    task = task_videos(name, lvu, source.instances)
+    train, test = task.rows["train"], task.rows["test"]
+    if empty := task.without_rows(*SPLITS):
+        return {"skipped": f"no video with features in {', '.join(empty)}", "missing": task.missing}
     runs: dict[int, list[tuple[float, float]]] = {}
-
-    def measured(model: "nn.Module", split: str) -> float:
-        spans = {row.video: _long_form.span_outputs(model, found[row.video], scale.sampling) for row in splits[split]}
-        return score(name, splits[split], spans)
-
     for batch in scale.batches:
         for seed in range(options.seeds):
-            steps = scale.tuning.steps or max(1, EPOCHS * len(splits["train"]) // batch)
-            schedule = replace(scale.tuning, steps=steps, batch=batch, seed=seed)
-            schedule = replace(schedule, validate_every=max(1, steps // scale.validations))
-            model = _model(options, scale, source, max(classes, 1), seed, backbone)
-
-            history = _long_form.fine_tune(
-                model, [found[row.video] for row in splits["train"]], np.array([row.target for row in splits["train"]]),
-                schedule, scale.sampling, classes=classes, metric="validation",
-                # The loop keeps what is highest.
-                validate=lambda model: {"validation": (1 if classes else -1) * measured(model, "val")},
-            )  # fmt: skip
+            schedule = with_steps(scale.tuning.but(batch=batch, seed=seed), len(train))
+            schedule = schedule.but(validate_every=max(1, schedule.steps // scale.validations))
+            model = build(_design(options, scale, source), max(task.classes, 1), seed, backbone)
+            history = tune(model, task, schedule, scale.sampling)
             best = max(row["validation"] for row in history if "validation" in row)
-            runs.setdefault(batch, []).append((best, measured(model, "test")))
+            result = score(task.classes, test, spans(model, task, "test", scale.sampling))
+            runs.setdefault(batch, []).append((best, result))
     batch = max(runs, key=lambda size: float(np.mean([best for best, _ in runs[size]])))
     tests = np.array([test for _, test in runs[batch]])
     return {
-        "metric": "accuracy" if classes else "mse",
+        "metric": "accuracy" if task.classes else "mse",
         "test": float(tests.mean()),
         "standard_error": float(tests.std(ddof=1) / len(tests) ** 0.5) if len(tests) > 1 else None,
-        "without_looking": without_looking(classes, splits["train"], splits["test"]),
+        "without_looking": without_looking(task.classes, train, test),
         "batch": batch,
-        "videos": {split: len(mine) for split, mine in splits.items()},
-        "missing": missing,
+        "videos": {split: len(rows) for split, rows in task.rows.items()},
+        "missing": task.missing,
     }
 
 
-def _model(
-    options: argparse.Namespace, scale: Scale, source: Source, outputs: int, seed: int, backbone: Any
-) -> "nn.Module":
-    import torch
-
-    from models.long_form import build_long_form
-
-    torch.manual_seed(seed)
-    transformer = "transformer" in options.model
-    size = {**scale.model, "form": options.form} if transformer else {}
-    model = build_long_form(options.model, source.feature_dims, outputs, **size)
-    if transformer and backbone is not None:
-        model.backbone.load_state_dict(backbone)  # type: ignore[union-attr]
-    return model
+def _design(options: argparse.Namespace, scale: Scale, source: Source) -> Design:
+    return Design(options.model, source.feature_dims, {**scale.model, "form": options.form})
 
 
 def _pretrain(
     options: argparse.Namespace, scale: Scale, source: Source, lvu: Benchmark
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Weights of a backbone, and what its training told; on the training videos of all tasks."""
-    from models.long_form import PretrainingModel
-
-    if "transformer" not in options.model:
-        raise ValueError(f"model {options.model} has nothing to pre-train; say --pretrain none")
-    mask = options.pretrain in ("mask", "both")
-    if mask and source.teacher is None:
-        raise ValueError("masked instances are told by the short-term model's classes: --teacher is missing")
     videos = [boxes for video in lvu.videos("train") if (boxes := source.instances(video)) is not None]
-    fresh: Any = _model(options, scale, source, 1, 0, None)
-    model = PretrainingModel(fresh.backbone, source.teacher_classes, options.form, fresh.frames)
-    history = _long_form.pretrain(
-        model, videos, source.teacher or (lambda z: z), scale.pretraining, scale.sampling, mask=mask,
-        compatibility=options.pretrain in ("compatibility", "both"), released=options.form == "released",
-    )  # fmt: skip
+    model, history = pretrain(
+        _design(options, scale, source), options.pretrain, source.teacher, videos, scale.pretraining, scale.sampling
+    )
     figures = {"videos": len(videos), "first": history[0], "last": history[-1]}
     print(f"pre-training on {len(videos)} videos: loss {history[0]['total']:.3f} to {history[-1]['total']:.3f}")
     return {name: value.cpu() for name, value in model.backbone.state_dict().items()}, figures
@@ -234,47 +204,23 @@ def _source(options: argparse.Namespace, lvu: Benchmark) -> Source:
         for task, rows in lvu.rows.items():
             for row in rows:
                 targets.setdefault(row.video, {})[task] = row.target
-        weight, bias = (torch.from_numpy(value) for value in made.teacher())
+        teacher = linear_teacher(*(torch.from_numpy(value) for value in made.teacher()))
 
         def simulate(video: str) -> Instances:
             return simulated_video(made, video, lvu.durations.get(video, DURATION_S), targets[video], classes)
 
-        return Source(simulate, (made.prototypes.shape[1],), lambda z: z @ weight.to(z).T + bias.to(z), ACTIONS)
+        return Source(simulate, (made.prototypes.shape[1],), teacher)
     folder = Path(options.features)
     sources = (PERSON, OBJECT) if options.objects else (PERSON,)
     loaded = {video: load_instances(folder, video, sources) for video in lvu.videos()}
-    dims = {boxes.feature.shape[1] for boxes in loaded.values() if boxes is not None}
-    if len(dims) != 1:
-        raise ValueError(
-            f"{folder}: banks of the annotated videos have {sorted(dims) or 'no'} channels; needed: one number"
-        )
-    dim = dims.pop()
-    teacher, count = None, 1
-    if options.teacher is not None:
-        with np.load(options.teacher, allow_pickle=False) as file:
-            weight, bias = torch.from_numpy(file["weight"]).float(), torch.from_numpy(file["bias"]).float()
-        if weight.shape != (len(bias), dim):
-            raise ValueError(
-                f"{options.teacher}: weight is {list(weight.shape)}, bias {len(bias)}; features have {dim}"
-            )
-        teacher, count = (lambda z: z @ weight.to(z).T + bias.to(z)), len(bias)
-    return Source(loaded.get, (dim,) * len(sources), teacher, count)
+    dim = channels(loaded, folder)
+    read = read_teacher(options.teacher, dim) if options.teacher is not None else None
+    return Source(loaded.get, (dim,) * len(sources), read)
 
 
-def load_instances(folder: Path, video: str, sources: Sequence[int]) -> Instances | None:
-    """The boxes of a video from the artifacts of the pipeline's stages, None where it has no bank."""
-    from pipeline.datasets.schema import file_stem
-
-    name = f"{file_stem(video)}.h5"
-    if not (folder / "bank" / name).is_file():
-        return None
-    with kinds.BANK.open(folder / "bank" / name) as reader:
-        bank = {array: reader[array] for array in kinds.BANK.arrays if array != "short"}
-        classes = reader.attributes["classes"].split(",")
-    with kinds.TRACKS.open(folder / "tracks" / name) as reader:
-        width, height = reader.attributes["width"], reader.attributes["height"]
-    shots = kinds.SHOTS.read(folder / "shots" / name)["t_start"]
-    return instances_of(bank, classes, shots, width, height, sources)
+def _plain(scale: Scale) -> dict[str, Any]:
+    schedules = {name: getattr(scale, name).model_dump() for name in ("pretraining", "tuning")}
+    return {**vars(scale), **schedules, "sampling": asdict(scale.sampling)}
 
 
 def _spoken(options: argparse.Namespace) -> list[str]:

@@ -42,6 +42,12 @@ def combine_spans(task: str, outputs: Sequence[NDArray[np.floating]]) -> FloatAr
     if kind == "regression":
         mean: FloatArray = table.mean(axis=0)
         return mean
+    return sum_of_probabilities(table)
+
+
+def sum_of_probabilities(logits: NDArray[np.floating]) -> FloatArray:
+    """The class probabilities of all spans [S, C] added up, [C]."""
+    table = np.asarray(logits, np.float64)
     shares = np.exp(table - table.max(axis=1, keepdims=True))
     summed: FloatArray = (shares / shares.sum(axis=1, keepdims=True)).sum(axis=0)
     return summed

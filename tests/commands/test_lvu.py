@@ -15,8 +15,9 @@ from pipeline.datasets.formats.lvu import TASKS, Row, read_tasks
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.datasets.simulated_spans import ACTIONS, simulated_video, simulation, write_simulated_annotations
 from pipeline.datasets.spans import PERSON
+from pipeline.evaluation.lvu import combine_spans, score_task
 from pipeline.run import kinds
-from stages._long_form import Schedule, linear
+from stages._long_form_schedule import Schedule, linear
 from stages._long_form_tasks import score
 
 TINY = replace(
@@ -74,7 +75,7 @@ def test_the_published_json_has_seven_of_them(tmp_path: Path, tiny: None, shared
 
 def test_a_transformer_learns_what_the_simulation_hides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = lvu.SCALES["demo"]
-    monkeypatch.setitem(lvu.SCALES, "demo", replace(demo, tuning=replace(demo.tuning, steps=60)))
+    monkeypatch.setitem(lvu.SCALES, "demo", replace(demo, tuning=demo.tuning.but(steps=60)))
     figures = run(tmp_path, "--annotations", "simulated", "--features", "simulated", "--pretrain", "none", "--task",
                   "way_speaking")["tasks"]["way_speaking"]  # fmt: skip
     assert figures["test"] > figures["without_looking"] + 25, "of 5 classes, in percent"
@@ -132,9 +133,14 @@ def test_video_labels_of_an_own_data_set(tmp_path: Path, tiny: None) -> None:
 def test_spans_vote_with_their_probabilities() -> None:
     rows = [Row("a", "test", 1.0, None, "", None), Row("b", "test", 0.0, None, "", None)]
     spans = {"a": np.log([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9]]) + 5, "b": np.log([[0.3, 0.7]])}
-    assert score("place", rows, spans) == 50, "sums 1.3 and 1.7 for a, though two of three spans say 0; b is wrong"
-    assert score("place", rows, spans) == score("scene", rows, {k: np.pad(v, ((0, 0), (0, 4)), constant_values=-99) for
-                                                                k, v in spans.items()})  # fmt: skip
+    assert score(2, rows, spans) == 50, "sums 1.3 and 1.7 for a, though two of three spans say 0; b is wrong"
+    official = {
+        k: combine_spans("scene", list(np.pad(v, ((0, 0), (0, 4)), constant_values=-99))) for k, v in spans.items()
+    }
+    assert score(2, rows, spans) == score_task("scene", rows, official).value
+    values = {"a": np.array([[1.0], [2.0]]), "b": np.array([[3.0]])}
+    official = {k: combine_spans("like_ratio", list(v)) for k, v in values.items()}
+    assert score(0, rows, values) == score_task("like_ratio", rows, official).value == (0.5**2 + 3**2) / 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from models.heads.long_form import InstanceHead, LateFusionHead
 from models.object_transformer import ObjectTransformer
 from pipeline.datasets.spans import Instances, Sampling
 from stages._box_context import BoxContext, box_contexts, box_scores, fit_late_fusion
-from stages._long_form import Schedule
+from stages._long_form_schedule import Schedule
 
 
 def couple(seconds: int = 40, people: int = 3, seed: int = 0) -> Instances:
