@@ -24,10 +24,19 @@ EPOCHS = 10
 
 
 class Teacher(NamedTuple):
-    """The short-term model's classifier: ``logits`` of features ``[..., D]``, and how many."""
+    """The short-term model's linear classifier: ``weight`` [K, D], ``bias`` [K]."""
 
-    logits: "Callable[[Tensor], Tensor]"
-    classes: int
+    weight: "Tensor"
+    bias: "Tensor"
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.bias)
+
+    def logits(self, z: "Tensor") -> "Tensor":
+        """Of features ``[..., D]``, ``[..., K]``."""
+        return z @ self.weight.to(z).T + self.bias.to(z)
 
 
 class Design(NamedTuple):
@@ -57,11 +66,6 @@ class TaskVideos(NamedTuple):
         return [split for split in splits if not self.rows[split]]
 
 
-def linear_teacher(weight: "Tensor", bias: "Tensor") -> Teacher:
-    """A linear classifier with ``weight`` [K, D] and ``bias`` [K]."""
-    return Teacher(lambda z: z @ weight.to(z).T + bias.to(z), len(bias))
-
-
 def read_teacher(path: Path, dim: int) -> Teacher:
     """Read ``weight`` [K, D] and ``bias`` [K] from an .npz file.
 
@@ -74,7 +78,7 @@ def read_teacher(path: Path, dim: int) -> Teacher:
         weight, bias = torch.from_numpy(file["weight"]).float(), torch.from_numpy(file["bias"]).float()
     if weight.shape != (len(bias), dim):
         raise ValueError(f"{path}: weight is {list(weight.shape)}, bias {len(bias)}; features have {dim}")
-    return linear_teacher(weight, bias)
+    return Teacher(weight, bias)
 
 
 def task_videos(name: str, lvu: Benchmark, instances: Callable[[str], Instances | None]) -> TaskVideos:

@@ -86,7 +86,8 @@ def errors(classes: int, rows: Sequence[Row], predicted: Sequence[NDArray[np.flo
     if classes:
         right = np.array([one.argmax() for one in predicted]) == wanted
         return np.where(right, 100.0, 0.0)
-    return (np.array([float(one[0]) for one in predicted]) - wanted) ** 2
+    squared: NDArray[np.float64] = (np.array([float(one[0]) for one in predicted]) - wanted) ** 2
+    return squared
 
 
 def score(classes: int, rows: Sequence[Row], spans: Mapping[str, NDArray[np.floating]]) -> float:

@@ -30,6 +30,7 @@ def stage_metrics(root: Path) -> list[dict[str, Any]]:
             "pretrain",
             "bank",
             "memory",
+            "long_form",
             "lofi",
         ),
         *("features", "head", "evaluate"),

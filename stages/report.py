@@ -134,7 +134,7 @@ def _sections(
     raw: Mapping[str, Mapping[str, Any]],
 ) -> "list[blocks.Section]":
     from pipeline.report import blocks
-    from stages import _actions, _memory_report, _people, _sheets
+    from stages import _actions, _long_form_report, _memory_report, _people, _sheets
 
     root = context.root
     shown = _sheets.shown_videos(dataset, context.params.videos)
@@ -148,6 +148,7 @@ def _sections(
         _people.tracks(root, shown, measured["track"]),
         _people.bank(root, dataset),
         _memory_report.section(root, dataset, metrics, raw),
+        _long_form_report.section(root),
         _sheets.stream(root, shown),
         _recognition.section(root, metrics, shown),
         _framewise_report.section(root, dataset, metrics, shown),

@@ -26,7 +26,6 @@ from stages._long_form_runs import (
     Design,
     Teacher,
     build,
-    linear_teacher,
     pretrain,
     read_teacher,
     spans,
@@ -204,7 +203,7 @@ def _source(options: argparse.Namespace, lvu: Benchmark) -> Source:
         for task, rows in lvu.rows.items():
             for row in rows:
                 targets.setdefault(row.video, {})[task] = row.target
-        teacher = linear_teacher(*(torch.from_numpy(value) for value in made.teacher()))
+        teacher = Teacher(*(torch.from_numpy(value) for value in made.teacher()))
 
         def simulate(video: str) -> Instances:
             return simulated_video(made, video, lvu.durations.get(video, DURATION_S), targets[video], classes)

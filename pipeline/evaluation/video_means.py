@@ -1,0 +1,53 @@
+"""Means over videos with intervals over videos and over trainings, and paired gains on the same videos.
+
+For what has one figure a video: whether its class is right, or a squared error.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.bootstrap import Interval, draw_videos, percentile_interval
+
+
+class Mean(NamedTuple):
+    """The mean of one model, and its gain over the first model, paired: both on the same drawn videos (None: it is that)."""
+
+    value: Interval
+    gain: Interval | None
+
+
+def video_means(
+    figures: Mapping[str, NDArray[np.float64]], *, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> dict[str, Mean]:
+    """Compare models on the same videos.
+
+    A resample draws as many videos as there are, with replacement, and for every model as many of its trainings as it has.
+
+    Args:
+        figures: [S, N] by model, a figure for each of S trainings and N videos; the first model is what gains are over.
+        resamples: of videos and trainings.
+        seed: of the draws.
+        level: of the intervals.
+
+    Raises:
+        ValueError: no video or training, another number of videos, or a figure that is not finite.
+    """
+    counts = {name: table.shape for name, table in figures.items()}
+    if any(len(shape) != 2 or 0 in shape for shape in counts.values()) or len({s[1] for s in counts.values()}) != 1:
+        raise ValueError(f"figures are {counts}; needed: trainings x videos, the same videos for all")
+    found: dict[str, Mean] = {}
+    first: tuple[float, NDArray[np.float64]] | None = None
+    for number, (name, table) in enumerate(figures.items()):
+        if not np.isfinite(table).all():
+            raise ValueError(f"{name}: a figure is not finite")
+        trainings, videos = table.shape
+        drawn = draw_videos(videos, resamples, seed) @ table.T / videos
+        chosen = np.random.default_rng([seed, 1 + number]).integers(trainings, size=(resamples, trainings))
+        point, samples = float(table.mean()), np.take_along_axis(drawn, chosen, axis=1).mean(axis=1)
+        gain = None if first is None else percentile_interval(point - first[0], samples - first[1], level)
+        found[name] = Mean(percentile_interval(point, samples, level), gain)
+        first = first or (point, samples)
+    return found

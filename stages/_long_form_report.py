@@ -1,0 +1,89 @@
+"""The report on long-form models: the table of the stage ``long_form``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.bootstrap import Interval
+from pipeline.report.blocks import Block, Section, Table, Text
+from pipeline.report.html import percent
+from pipeline.report.tables import bounds
+from pipeline.run.files import read_json
+from stages import _outputs
+
+
+def section(root: Path) -> Section:
+    """Every label with every variant, intervals and what guessing gives; the mAP of boxes; what was left out."""
+    path = root / _outputs.PREDICTIONS.format(variant="long_form") / "table.json"
+    if not path.is_file():
+        return Section("long-form", "Long form", "", [Text("The stage long_form was not run.", warning=True)])
+    table = read_json(path)
+    if not (table["tasks"] or table["boxes"]):
+        return Section("long-form", "Long form", "", [Text(f"Nothing was trained: {table['left_out']}.")])
+    blocks: list[Block] = []
+    if table["tasks"]:
+        blocks.append(_tasks(table["tasks"]))
+    if table["boxes"]:
+        blocks.append(_boxes(table["boxes"]))
+    if table["left_out"]:
+        blocks.append(Text(f"Left out: {table['left_out']}."))
+    text = "Labels of whole videos by Object Transformers and simpler models on the same boxes (thesis, chapter 8)."
+    return Section("long-form", "Long form", text, blocks)
+
+
+def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
+    first = next(iter(next(iter(tasks.values()))["variants"]))
+    header = [
+        "label, model",
+        "accuracy, %",
+        "95 % interval",
+        f"gain over {first}",
+        "gain of pre-training",
+        "by guessing",
+    ]
+    rows = []
+    for name, task in tasks.items():
+        squared = task["metric"] == "mse"
+        digits = 2 if squared else 1
+        guessed = percent(task["without_looking"] / 100, digits)
+        for variant, values in task["variants"].items():
+            found = [_interval(values, key) for key in ("value", "gain", "pretraining_gain")]
+            cells = [
+                percent(found[0].value, digits),
+                bounds(found[0], digits),
+                *(_gain(one, digits) for one in found[1:]),
+            ]
+            rows.append([f"{name}{' (squared error)' if squared else ''}, {variant}", *cells, guessed])
+    counts = "; ".join(
+        f"{name}: {task['videos']['train']} training, {task['videos']['test']} test"
+        + (f", {len(task['missing'])} missing" if task["missing"] else "")
+        for name, task in tasks.items()
+    )
+    text = "Over all spans of a video; intervals over resampled test videos and trainings, gains on the same resamples."
+    return Table(header, rows, f"{text} Guessing: the training videos' most frequent label, or mean. Videos: {counts}.")
+
+
+def _boxes(table: Mapping[str, Any]) -> Table:
+    names = {"short_term": "short-term model alone", "context": "context alone", "fused": "both, fused"}
+    rows = []
+    for name, values in table["variants"].items():
+        value = _interval(values, "value")
+        rows.append([names[name], percent(value.value), bounds(value), _gain(_interval(values, "gain"))])
+    caption = (
+        f"mAP of the actions of {table['boxes']} boxes of people, {table['videos']} test videos, {table['classes']} classes; "
+        f"by guessing {table['chance']:.1f}. A box is labelled by the segments of its second; the context is the Object "
+        "Transformer's, in which the person is hidden (late fusion, thesis, section 8.4.3)."
+    )
+    return Table(["actions of boxes", "mAP, %", "95 % interval", "gain"], rows, caption)
+
+
+def _interval(values: Mapping[str, float], key: str) -> Interval:
+    """As shares, which is what the formatting takes."""
+    return Interval(*(values.get(f"{key}{end}", np.nan) / 100 for end in ("", "_low", "_high")))
+
+
+def _gain(gain: Interval, digits: int = 1) -> str:
+    value = f"{percent(gain.value, digits, signed=True)} ({bounds(gain, digits, signed=True)})"
+    return "" if np.isnan(gain.value) else value

@@ -1,0 +1,271 @@
+"""The stage long_form on written banks: what only order tells, boxes with actions, and all that can be missing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.heads import long_form as heads
+from pipeline.datasets.formats.lvu import read_tasks
+from pipeline.datasets.schema import Dataset, Segment, Video
+from pipeline.datasets.simulated_spans import write_simulated_annotations
+from pipeline.report.blocks import Table, Text
+from pipeline.run import kinds
+from pipeline.run.files import read_json
+from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
+from pipeline.run.progress import StageProgress
+from pipeline.run.runner import run_stage
+from pipeline.run.stage import find_stage, section_models
+from stages import _long_form_report, _long_form_runs, _outputs
+
+DURATION_S = 20.0
+CLASSES = ("bow", "wave")
+ABOUT = {"classes": "person,ball,global", "duration_s": DURATION_S}
+OVERRIDES: dict[str, Any] = {
+    "spans": {"length_s": 60, "budget": 64, "jitter": 0.1},
+    "network": {"width": 32, "layers": 1, "heads": 2, "inner": 32, "dropout": 0.0},
+    "variants": {
+        "average": {"model": "average", "lr": 0.03},
+        "scratch": {"model": "object_transformer"},
+        "object_transformer": {"model": "object_transformer", "pretrain": "both"},
+    },
+    "short_term": {"steps": 100, "batch": 64, "lr": 0.05},
+    "pretraining": {"steps": 12, "batch": 4, "lr": 0.003},
+    "tuning": {"steps": 90, "batch": 16, "lr": 0.006},
+    "fusion": {"every_s": 4, "rounds": 2, "schedule": {"steps": 20, "batch": 64, "lr": 0.01}},
+    "seeds": 1,
+    "resamples": 200,
+}
+QUICK: dict[str, Any] = {
+    "pretraining": {"steps": 2, "batch": 2},
+    "tuning": {"steps": 2, "batch": 4},
+    "short_term": {"steps": 2, "batch": 4},
+    "fusion": {"every_s": 8, "rounds": 2, "schedule": {"steps": 2, "batch": 8}},
+}
+Change = Callable[[dict[str, np.ndarray]], None]
+
+
+def write_bank(root: Path, id_: str, rng: np.random.Generator, ball_first: bool, change: Change | None = None) -> None:
+    """Two people and a ball in every second; person 0 shows one thing in one half and another in the other half."""
+    middles = np.arange(0.5, DURATION_S)
+    feature = 0.3 * rng.standard_normal((len(middles), 4, 6))
+    early = middles < DURATION_S / 2
+    feature[:, 0, 0] += np.where(early == ball_first, 3, -3)  # the video's order
+    feature[:, 1, 1] += np.where(middles % 8 < 4, 3, -3)  # what the second person does: bow, then wave, then bow
+    rows = {
+        "t": np.repeat(middles, 4),
+        "track": np.tile([0, 1, 2, -1], len(middles)).astype(np.int32),
+        "label": np.tile([0, 0, 1, 2], len(middles)).astype(np.int16),
+        "box": np.tile(np.array([0, 0, 10, 10], np.float32), (4 * len(middles), 1)),
+        "score": np.ones(4 * len(middles), np.float32),
+        "feature": feature.reshape(-1, 6).astype(np.float32),
+    }
+    if change is not None:
+        change(rows)
+    kinds.BANK.write(root / _outputs.BANK / f"{id_}.h5", rows, {**ABOUT, "encoder": "e", "window_s": 1.0})
+    nothing = {
+        name: np.zeros((0, 4) if name == "box" else 0, np.dtype(a.dtype)) for name, a in kinds.TRACKS.arrays.items()
+    }
+    kinds.TRACKS.write(root / _outputs.TRACKS / f"{id_}.h5", nothing, {**ABOUT, "width": 100, "height": 80})
+    shots = {"t_start": np.array([0.0]), "t_end": np.array([DURATION_S]), "score": np.zeros(1)}
+    kinds.SHOTS.write(root / _outputs.SHOTS / f"{id_}.h5", shots, {"detector": "adaptive"})
+
+
+def video(subset: str, number: int, labels: bool = True, actions: bool = True) -> Video:
+    starts = [(at, CLASSES[int(at // 4) % 2]) for at in np.arange(0, DURATION_S, 4)]
+    segments = tuple(Segment(name, at, at + 4) for at, name in starts) if actions else ()
+    given = {"order": ("first", "second")[number % 2]} if labels else {}
+    return Video(f"{subset}-{number}", "v.mp4", subset, DURATION_S, 20.0, 400, 100, 80, segments, given)
+
+
+def make(
+    folder: Path, root: Path, subsets: Mapping[str, int], videos: Sequence[Video] | None = None, **values: Any
+) -> dict[str, Section]:
+    for name in ("pipeline", "stages", "models"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(root / name)
+    raw = read_params(root / PARAMS_FILE)
+    raw["long_form"] |= OVERRIDES | values
+    raw["run"] |= {"tracking": False}
+    made = videos if videos is not None else [video(subset, i) for subset, n in subsets.items() for i in range(n)]
+    for number, one in enumerate(made):
+        write_bank(folder, one.id, np.random.default_rng(number), one.labels.get("order") == "first")
+    classes = tuple(name for name in CLASSES if any(s.label == name for one in made for s in one.segments))
+    Dataset("made", classes, tuple(made)).save(folder / _outputs.DATASET_FILE)
+    return check_params(raw, section_models(), PARAMS_FILE)
+
+
+def run(folder: Path, sections: dict[str, Section]) -> tuple[dict[str, float], dict[str, Any]]:
+    with StageProgress("long_form", folder / "status.json") as progress:
+        run_stage(find_stage("long_form"), "", sections, folder, progress)
+    metrics = read_json(folder / "reports" / "metrics" / "long_form.json")["metrics"]
+    return metrics, read_json(folder / "data" / "predictions" / "long_form" / "table.json")
+
+
+def models(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "data" / "checkpoints" / "long_form").iterdir()}
+
+
+SMALL = {"training": 4, "testing": 3}
+
+
+def test_what_only_order_tells_and_what_boxes_do(tmp_path: Path, root: Path) -> None:
+    sections = make(tmp_path, root, {"training": 24, "validation": 4, "testing": 16})
+    metrics, table = run(tmp_path, sections)
+    order = table["tasks"]["order"]
+    assert order["videos"] == {"train": 24, "val": 4, "test": 16} and order["without_looking"] == order["chance"] == 50
+    value = {name: figures["value"] for name, figures in order["variants"].items()}
+    assert value["average"] < 80 < 93 < value["object_transformer"], "the mean of all boxes is the same in both orders"
+    assert order["variants"]["object_transformer"]["gain_low"] > 0
+    assert "pretraining_gain" in order["variants"]["object_transformer"] and "gain" not in order["variants"]["average"]
+    assert metrics["order/object_transformer"] == value["object_transformer"] and metrics["missing"] == 0
+    with np.load(tmp_path / "data" / "predictions" / "long_form" / "scores.npz") as file:
+        scores, targets = file["order/object_transformer"], file["order/targets"]
+        assert scores.shape == (1, 16, 2) and file["order/videos"][0] == "testing-0"
+    assert 100 * (scores[0].argmax(axis=1) == targets).mean() == value["object_transformer"]
+
+    boxes = table["boxes"]
+    assert (boxes["boxes"], boxes["videos"], boxes["classes"], boxes["chance"]) == (2 * 5 * 16, 16, 2, 50)
+    assert boxes["variants"]["short_term"]["value_low"] > 60, "one of the two people in a picture shows it"
+    assert set(boxes["variants"]) == {"short_term", "context", "fused"}
+    before = models(tmp_path)
+    assert set(before) == {f"{name}-order-0.safetensors" for name in OVERRIDES["variants"]}
+    histories = {path.stem for path in (tmp_path / "data" / "checkpoints" / "history" / "long_form").iterdir()}
+    assert histories >= {"short_term_boxes", "pretrain_object_transformer_both-0", "fusion-0", "average-order-0"}
+
+    (tmp_path / "data" / "work").rename(tmp_path / "data" / "elsewhere")
+    turned = dict(reversed([item for item in OVERRIDES["variants"].items() if item[0] != "scratch"]))
+    section = type(sections["long_form"]).model_validate(sections["long_form"].model_dump() | {"variants": turned})
+    _, again = run(tmp_path, {**sections, "long_form": section})
+    after = models(tmp_path)
+    assert len(after) == 2 and all(after[name] == before[name] for name in after), "same bytes, whatever stands beside"
+    assert again["boxes"] == boxes
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    for folder in (quiet, killed):
+        folder.mkdir()
+        sections = make(folder, root, SMALL, **QUICK)
+    run(quiet, sections)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_long_form_runs, "spans", stop)
+        patch.setattr(_long_form_runs, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(killed, make(killed, root, SMALL, **QUICK, variants=_pretrained_first()))
+    seen: list[int] = []
+    original = heads.masked_instance_loss
+    monkeypatch.setattr(heads, "masked_instance_loss", lambda *given: seen.append(1) or original(*given))
+    run(killed, make(killed, root, SMALL, **QUICK, variants=_pretrained_first()))
+    assert not seen, "the pre-training was done before the kill"
+    assert models(killed) == models(quiet)
+
+
+def _pretrained_first() -> dict[str, Any]:
+    return dict(reversed(OVERRIDES["variants"].items()))
+
+
+def test_without_labels_or_actions(tmp_path: Path, root: Path) -> None:
+    silent = [video(subset, i, False, False) for subset in ("training", "testing") for i in range(2)]
+    metrics, table = run(tmp_path, make(tmp_path, root, {}, silent, **QUICK))
+    assert table["tasks"] == table["boxes"] == {} and metrics["missing"] == 0 and models(tmp_path) == {}
+    assert "people's boxes in training have no actions" in table["left_out"]
+    (text,) = _long_form_report.section(tmp_path).blocks
+    assert isinstance(text, Text) and text.text.startswith("Nothing was trained: ") and not text.warning
+
+    acting = [video(subset, i, False) for subset in ("training", "testing") for i in range(2)]
+    _, table = run(tmp_path, make(tmp_path, root, {}, acting, **QUICK))
+    assert table["tasks"] == {} and table["boxes"]["boxes"] == 2 * 2 * 3
+    assert len(_long_form_report.section(tmp_path).blocks) == 1
+
+    labelled = [video(subset, i, True, False) for subset in ("training", "testing") for i in range(2)]
+    _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK))
+    assert set(table["tasks"]["order"]["variants"]) == {"average", "scratch"} and table["boxes"] == {}
+    assert "no short-term model tells what is masked" in table["skipped"]["object_transformer"]
+    compatible = {"a": {"model": "average"}, "b": {"model": "frame_transformer", "pretrain": "compatibility"}}
+    _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK, variants=compatible))
+    assert set(table["tasks"]["order"]["variants"]) == {"a", "b"}, "compatibility needs no short-term model"
+
+
+def test_missing_videos_and_videos_without_people(tmp_path: Path, root: Path) -> None:
+    def nobody(rows: dict[str, np.ndarray]) -> None:
+        for name in rows:
+            rows[name] = rows[name][:0]
+
+    sections = make(tmp_path, root, {"training": 5, "testing": 4}, **QUICK)
+    (tmp_path / _outputs.BANK / "testing-3.h5").unlink()
+    for id_ in ("training-0", "testing-0"):
+        write_bank(tmp_path, id_, np.random.default_rng(0), True, nobody)
+    metrics, table = run(tmp_path, sections)
+    assert table["missing"] == table["tasks"]["order"]["missing"] == ["testing-3"] and metrics["missing"] == 1
+    assert table["tasks"]["order"]["videos"] == {"train": 5, "val": 0, "test": 3}, "a video with nobody is scored too"
+    assert table["boxes"]["videos"] == 2 and table["left_out"] == "1 videos have no bank"
+
+    for path in (tmp_path / _outputs.BANK).iterdir():
+        path.unlink()
+    metrics, table = run(tmp_path, sections)
+    assert table["tasks"] == {} and metrics["missing"] == 9
+    assert table["skipped"]["order"] == "no video with a bank in train, test"
+
+
+def test_labels_of_unknown_videos_are_listed(tmp_path: Path, root: Path) -> None:
+    """LVU's own files: nine tasks with splits of their own, on whatever videos there are."""
+    write_simulated_annotations(tmp_path / "lvu", (4, 3, 3))
+    rows = read_tasks(tmp_path / "lvu").rows
+    known = [Video(row.video, "v.mp4", "training", DURATION_S, 20.0, 400, 100, 80) for row in rows["scene"][:-1]]
+    known += [Video(row.video, "v.mp4", "testing", DURATION_S, 20.0, 400, 100, 80) for row in rows["like_ratio"]]
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "teacher.npz", weight=rng.standard_normal((7, 6)), bias=np.zeros(7))
+    sections = make(tmp_path, root, {}, known, **QUICK, annotations="lvu", teacher="teacher.npz")
+    metrics, table = run(tmp_path, sections)
+    assert set(table["tasks"]) == {"scene", "like_ratio"} and len(table["skipped"]) == 8
+    assert table["tasks"]["scene"]["missing"] == [rows["scene"][-1].video]
+    assert table["tasks"]["scene"]["videos"] == {"train": 4, "val": 3, "test": 2}, "the task's own splits"
+    assert set(table["missing"]) == {r.video for mine in rows.values() for r in mine} - {one.id for one in known}
+    assert table["tasks"]["like_ratio"]["metric"] == "mse" and "chance" not in {k for k in metrics if "like" in k}
+    assert table["skipped"]["boxes"] == "the short-term model has 7 classes, the data set 0"
+    found, text = _long_form_report.section(tmp_path).blocks
+    assert isinstance(found, Table) and isinstance(text, Text) and "genre: no video with a bank" in text.text
+    assert any(row[0].startswith("like_ratio (squared error), average") for row in found.rows)
+
+
+def test_a_feature_that_is_no_number_is_named(tmp_path: Path, root: Path) -> None:
+    def broken(rows: dict[str, np.ndarray]) -> None:
+        rows["feature"][7, 2] = np.nan
+
+    sections = make(tmp_path, root, SMALL, **QUICK)
+    write_bank(tmp_path, "testing-1", np.random.default_rng(0), True, broken)
+    with pytest.raises(ValueError, match=r"testing-1.h5: the bank's feature of row 7 is not finite"):
+        run(tmp_path, sections)
+
+
+def test_the_reports_table_says_what_the_table_says(tmp_path: Path, root: Path) -> None:
+    _, table = run(tmp_path, make(tmp_path, root, SMALL, **QUICK))
+    tasks, boxes = _long_form_report.section(tmp_path).blocks
+    assert isinstance(tasks, Table) and isinstance(boxes, Table)
+    for row, (name, figures) in zip(tasks.rows, table["tasks"]["order"]["variants"].items(), strict=True):
+        assert row[:2] == [f"order, {name}", f"{figures['value']:.1f}"] and row[-1] == "66.7"
+        assert row[2] == f"{figures['value_low']:.1f} … {figures['value_high']:.1f}"
+    assert boxes.rows[0][1] == f"{table['boxes']['variants']['short_term']['value']:.1f}" and boxes.rows[0][3] == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"variants": {"a": {"model": "average", "pretrain": "mask"}, "b": {"model": "max"}}}, "nothing to pre-train"),
+        ({"variants": {"a": {"model": "lstm"}, "b": {"model": "max"}}}, "object_transformer"),
+        ({"variants": {"a/b": {"model": "average"}, "b": {"model": "max"}}}, "allowed: letters, digits and _"),
+        ({"variants": {"a": {"model": "average"}}}, "at least 2"),
+        ({"pretraining": {"steps": 0}}, "pretraining.steps is 0; only the tuning's may be"),
+    ],
+)
+def test_wrong_values_are_named(root: Path, values: dict[str, Any], message: str) -> None:
+    raw = read_params(root / PARAMS_FILE)["long_form"] | values
+    with pytest.raises(ValueError, match=message):
+        section_models()["long_form"].model_validate(raw)
