@@ -34,7 +34,7 @@ def section(root: Path) -> Section:
 
 
 def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
-    first = next(iter(next(iter(tasks.values()))["variants"]))
+    first = next(iter(tasks.values()))["names"][0]
     header = [
         "label, model",
         "accuracy, %",
@@ -48,7 +48,8 @@ def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
         squared = task["metric"] == "mse"
         digits = 2 if squared else 1
         guessed = percent(task["without_looking"] / 100, digits)
-        for variant, values in task["variants"].items():
+        for variant in task["names"]:
+            values = task["variants"][variant]
             found = [_interval(values, key) for key in ("value", "gain", "pretraining_gain")]
             cells = [
                 percent(found[0].value, digits),
@@ -68,13 +69,14 @@ def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
 def _boxes(table: Mapping[str, Any]) -> Table:
     names = {"short_term": "short-term model alone", "context": "context alone", "fused": "both, fused"}
     rows = []
-    for name, values in table["variants"].items():
+    for name in table["names"]:
+        values = table["variants"][name]
         value = _interval(values, "value")
         rows.append([names[name], percent(value.value), bounds(value), _gain(_interval(values, "gain"))])
     caption = (
-        f"mAP of the actions of {table['boxes']} boxes of people, {table['videos']} test videos, {table['classes']} classes; "
-        f"by guessing {table['chance']:.1f}. A box is labelled by the segments of its second; the context is the Object "
-        "Transformer's, in which the person is hidden (late fusion, thesis, section 8.4.3)."
+        f"mAP of the actions of {table['boxes']} boxes of people, {table['videos']} test videos, {table['classes']} "
+        f"classes; by guessing {table['chance']:.1f}. A box is labelled by the segments of its second; the context is the "
+        "Object Transformer's, in which the person is hidden (late fusion, thesis, section 8.4.3)."
     )
     return Table(["actions of boxes", "mAP, %", "95 % interval", "gain"], rows, caption)
 

@@ -50,6 +50,7 @@ def task_table(
         "missing": list(task.missing),
         "chance": 100 / task.classes if task.classes else None,
         "without_looking": without_looking(task.classes, train, rows),
+        "names": list(variants),  # JSON files are sorted
         "variants": variants,
     }
 
@@ -72,6 +73,7 @@ def box_table(scores: Mapping[str, NDArray[np.float32]], boxes: Labelled, resamp
         "videos": len(np.unique(boxes.video)),
         "classes": len(present),
         "chance": 100 * float(boxes.labels[:, list(present)].mean()),
+        "names": list(found),
         "variants": found,
     }
 
