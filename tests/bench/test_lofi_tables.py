@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.lofi_tables import TABLES, figures, pretext
+from pipeline.bench.lofi_tables import REAL_CLIPS, TABLES, figures, pretext
 from pipeline.run.files import write_json
 from pipeline.run.launch import check
 
@@ -17,6 +17,11 @@ def test_every_row_is_a_run(root: Path, table: str, title: str) -> None:
     assert ("lofi" in [node.name for node in plan.nodes]) == (row.encoder == "lofi")
     assert (plan.params["features"]["snippets"] == 25) == (table == "lofi-table-7")
     assert row.command.startswith("python -m pipeline run --dataset world")
+
+
+def test_the_arrow_of_time_is_also_asked_of_real_clips(root: Path) -> None:
+    plan = check(root, REAL_CLIPS)
+    assert plan.nodes[-1].name == "pretrain" and plan.params["pretrain"]["tasks"] == ["arrow_of_time"]
 
 
 def workspace(folder: Path, encoder: str, hits: int) -> Path:
