@@ -7,6 +7,7 @@ the region is aligned and maximised (cells and pictures: averaged).
 
 With an ``encoder`` of its own the bank is decoupled (section 7.1.2): ``feature`` is of that encoder, and ``short`` beside it
 of the one after ``pretrain``, which the short-term side goes on with. Without, both are the same and there is no ``short``.
+``describe`` puts what a row is, where it is and since when behind its ``feature``; ``short`` stays the encoder's alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _encoder, _outputs, _snippets
-from stages._bank_rows import NO_TRACK, RowKind, row_classes, rows_of
+from stages._bank_rows import NO_TRACK, Description, RowKind, described, row_classes, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,9 @@ class Bank(Section):
     precision: Literal["fp32", "fp16"] = Field("fp32", description="of the stored features")
     encoder: str | None = Field(
         None, description="folder of the bank's own encoder, from the project's root; null: that after pretrain"
+    )
+    describe: tuple[Description, ...] = Field(
+        (), description="channels behind the bank's features: class of the row, box, age (of its track)"
     )
     chunk: int = Field(8, ge=1, description="seconds encoded at once")
     threads: int = Field(1, ge=1, description="torch threads of each process; part of what makes equal bytes")
@@ -81,6 +85,10 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
         name: _features(stored, weights.parent, rows, names, size, params)
         for name, stored, weights in zip(("feature", "short"), files[::3], files[1::3], strict=False)
     }
+    if params.describe:
+        told = described(rows, arrays, names, size, params.describe)
+        plain = features["feature"]
+        features = {"short": plain, **features, "feature": np.concatenate([plain, told.astype(plain.dtype)], axis=1)}
     kinds.BANK.write(
         folder / "unit.h5",
         {**rows, **features},

@@ -14,7 +14,7 @@ from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.stage import StageError
 from stages import _encoder, _outputs, _snippets
-from stages._bank_rows import rows_of
+from stages._bank_rows import described, rows_of
 from stages.bank import Bank
 from tests.stages.tiny_world import SPEC, Project
 
@@ -114,6 +114,43 @@ def test_half_precision_and_an_encoder_of_its_own(project: Project) -> None:
     np.testing.assert_array_equal(window.features[window.valid], apart["feature"])
     with pytest.raises((StageError, OSError)):
         fill(project, tracks(PERSON_AND_BALL), encoder="data/nowhere")
+
+
+def test_a_described_row_says_what_where_and_since_when(project: Project) -> None:
+    plain = fill(project, tracks(PERSON_AND_BALL), kinds=("person", "object", "global"))
+    told = fill(
+        project, tracks(PERSON_AND_BALL), kinds=("person", "object", "global"), describe=("class", "box", "age")
+    )
+    assert set(told) == {*plain, "short"}
+    np.testing.assert_array_equal(told["short"], plain["feature"])
+    np.testing.assert_array_equal(told["feature"][:, :64], plain["feature"])
+    ball, person = told["track"] == 1, (told["track"] == 0) & (told["t"] == 3.5)
+    # One of person, ball, global; middle and size on 112 x 84 px; the ball was first seen at 2.4 s, the person at 1 s.
+    expected = [
+        [0, 1, 0, 65 / 112, 65 / 84, 10 / 112, 10 / 84, np.log(1.1)],
+        [1, 0, 0, 25 / 112, 50 / 84, 30 / 112, 60 / 84, np.log(3.5)],
+    ]
+    np.testing.assert_allclose(told["feature"][ball | person, 64:], expected, rtol=1e-5)
+    np.testing.assert_array_equal(told["feature"][told["track"] < 0, 64:], [[0, 0, 1, 0.5, 0.5, 1, 1, 0]] * 15)
+    own = fill(project, tracks(PERSON_AND_BALL), encoder="data/own", describe=("age",), precision="fp16")
+    assert own["feature"].shape[1] == 65 and own["feature"].dtype == np.float16
+    np.testing.assert_array_equal(own["short"], plain["feature"][plain["track"] >= 0].astype(np.float16))
+    assert fill(project, tracks([]), describe=("class", "age"))["feature"].shape == (0, 67)
+
+
+def test_a_description_does_not_look_ahead() -> None:
+    given = tracks([*PERSON_AND_BALL, *((t, 2, 1, (1.0 + t, 1.0, 9.0 + t, 9.0)) for t in (0.0, 2.6, 9.0))])
+    for now in (3.0, 5.0):
+        cut = {name: values if name == "pts" else values[given["t"] <= now] for name, values in given.items()}
+        both = []
+        for known in (given, cut):
+            rows = rows_of(known, ("person", "ball"), SIZE, 15.0)
+            both.append((rows, described(rows, known, ("person", "ball"), SIZE, ("class", "age"))))
+        (rows, told), (seen, told_then) = both
+        there = [(t, k) for t, k in zip(seen["t"], seen["track"], strict=True)]
+        mine = [i for i, (t, k) in enumerate(zip(rows["t"], rows["track"], strict=True)) if (t, k) in there]
+        assert len(mine) == len(there) > 0
+        np.testing.assert_array_equal(told[mine], told_then)
 
 
 def test_awkward_tracks(project: Project) -> None:
