@@ -14,6 +14,9 @@ Description = Literal["class", "box", "age"]
 STEP_S = 1.0
 """Seconds between the rows of a track, a cell or a picture."""
 
+OLD_S = 3.0
+"""Age in seconds of a described track from which on it is told no more, so that age is no clock of the video."""
+
 NO_TRACK = -1
 """Track of rows that follow nothing."""
 
@@ -92,8 +95,8 @@ def described(
     """What a row is, where it is and since when, float32 [N, channels], in the order of ``wanted``.
 
     ``class``: one channel for each of ``names``, 1 for the row's label; ``box``: middle (x, y), width and height as shares
-    of the picture; ``age``: log(1 + seconds since the track began), 0 where nothing is followed. The age looks back only, so
-    a causal window stays causal.
+    of the picture; ``age``: seconds since the track began, at most ``OLD_S``, and 0 where nothing is followed. It looks back
+    only, so a causal window stays causal.
     """
     height, width = size
     box = rows["box"] / np.array([width, height, width, height], np.float32)
@@ -102,6 +105,6 @@ def described(
     channels = {
         "class": np.eye(len(names))[rows["label"]],
         "box": np.concatenate([(box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]], axis=1),
-        "age": np.log1p(age),
+        "age": np.minimum(age, OLD_S),
     }
     return np.concatenate([channels[name] for name in wanted], axis=1).astype(np.float32)

@@ -32,6 +32,7 @@ class Network(Section):
     layer_norm: Literal["affine", "plain", "none"] = "affine"
     attention_dropout: float = Field(0.2, ge=0, lt=1, description="in nl and sto")
     dropout: float = Field(0.3, ge=0, lt=1, description="before the classifier")
+    fresh: Literal["small", "xavier"] = Field("small", description="weights of nl and sto before training")
     padding: Literal["masked", "released"] = Field("masked", description="released: empty rows count as zeros")
 
 
@@ -59,9 +60,12 @@ def build(data: Data, network: Network, variant: Variant, classes: int) -> "Clip
 
 def fit(
     context: Context, data: Data, window: Window, network: Network, variant: Variant,
-    options: _training.Optimisation, name: str, classes: int,
+    options: _training.Optimisation, name: str, classes: int, counted_steps: int = 0,
 ) -> "ClipMemory":  # fmt: skip
-    """Train one model on the training clips; the weights that rank the validation clips best are kept, if there are any."""
+    """Train one model on the training clips; the weights that rank the validation clips best are kept, if there are any.
+
+    The first ``counted_steps`` steps draw only clips of the classes that count.
+    """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -77,8 +81,12 @@ def fit(
     model.fit_prior(labels)
     model.to(device()).train()
 
+    everything = np.arange(len(data.training))
+    counted = np.flatnonzero(data.training.labels[:, list(data.scored)].any(axis=1))
+
     def batches(step: int) -> Any:
-        chosen = take(options.seed, step * options.batch, options.batch, len(data.training))
+        pool = counted if step < counted_steps else everything
+        chosen = pool[take(options.seed, step * options.batch, options.batch, len(pool))]
         rng = step_rng(options.seed, step)
         return *_memory.batch(data.training, chosen, data.banks, window, variant, rng), labels[chosen]
 

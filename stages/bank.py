@@ -8,6 +8,7 @@ the region is aligned and maximised (cells and pictures: averaged).
 With an ``encoder`` of its own the bank is decoupled (section 7.1.2): ``feature`` is of that encoder, and ``short`` beside it
 of the one after ``pretrain``, which the short-term side goes on with. Without, both are the same and there is no ``short``.
 ``describe`` puts what a row is, where it is and since when behind its ``feature``; ``short`` stays the encoder's alone.
+Without ``regions`` that is all of ``feature``: a bank of what the detector says, not of pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
@@ -43,8 +44,17 @@ class Bank(Section):
     describe: tuple[Description, ...] = Field(
         (), description="channels behind the bank's features: class of the row, box, age (of its track)"
     )
+    regions: bool = Field(
+        True, description="the bank's features have the regions' own; false: what describe names alone"
+    )
     chunk: int = Field(8, ge=1, description="seconds encoded at once")
     threads: int = Field(1, ge=1, description="torch threads of each process; part of what makes equal bytes")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Bank":
+        if not self.regions and (not self.describe or self.encoder is not None):
+            raise ValueError("regions: false leaves the channels of describe; name some there, and no encoder")
+        return self
 
 
 def encoders(root: Path, params: Bank) -> list[Path]:
@@ -86,9 +96,10 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
         for name, stored, weights in zip(("feature", "short"), files[::3], files[1::3], strict=False)
     }
     if params.describe:
-        told = described(rows, arrays, names, size, params.describe)
         plain = features["feature"]
-        features = {"short": plain, **features, "feature": np.concatenate([plain, told.astype(plain.dtype)], axis=1)}
+        told = described(rows, arrays, names, size, params.describe).astype(plain.dtype)
+        features = {"short": plain, **features}
+        features["feature"] = np.concatenate([plain, told], axis=1) if params.regions else told
     kinds.BANK.write(
         folder / "unit.h5",
         {**rows, **features},

@@ -37,6 +37,9 @@ class Memory(Section):
     )
     network: _memory_training.Network = _memory_training.Network()
     training: _training.Optimisation
+    counted_steps: int = Field(
+        0, ge=0, description="first steps of each training that learn only from clips of the classes that count"
+    )
     seeds: int = Field(3, ge=1, description="trainings of each variant")
     examples: int = Field(4, ge=0, description="test clips whose attention over time is kept")
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of test videos and trainings")
@@ -80,8 +83,9 @@ def memory(context: Context) -> Mapping[str, float]:
             own = {"seed": params.training.seed + seed, "lr": variant.lr or params.training.lr}
             options = params.training.model_copy(update=own)
             model = _memory_training.fit(
-                context, data, params.window, params.network, variant, options, f"{name}-{seed}", len(dataset.classes)
-            )
+                context, data, params.window, params.network, variant, options, f"{name}-{seed}", len(dataset.classes),
+                params.counted_steps,
+            )  # fmt: skip
             tables.append(_memory_training.score(model, data.testing, data, params.window, variant))
             spec = {"classes": list(dataset.classes), "variant": name, **variant.model_dump(mode="json")}
             write_bytes(context.result / "models" / f"{name}-{seed}.safetensors", save_weights(model, spec))
