@@ -136,6 +136,13 @@ def test_a_described_row_says_what_where_and_since_when(project: Project) -> Non
     assert own["feature"].shape[1] == 65 and own["feature"].dtype == np.float16
     np.testing.assert_array_equal(own["short"], plain["feature"][plain["track"] >= 0].astype(np.float16))
     assert fill(project, tracks([]), describe=("class", "age"))["feature"].shape == (0, 67)
+    alone = fill(project, tracks(PERSON_AND_BALL), describe=("class", "box", "age"), regions=False)
+    tracked = told["track"] >= 0
+    np.testing.assert_array_equal(alone["feature"], np.delete(told["feature"][tracked, 64:], 2, axis=1))
+    np.testing.assert_array_equal(alone["short"], plain["feature"][tracked])
+    for wrong in ({}, {"describe": ("age",), "encoder": "data/own"}):
+        with pytest.raises(ValueError, match="regions: false leaves the channels of describe"):
+            Bank(short_side=64, regions=False, **wrong)
 
 
 def test_a_description_does_not_look_ahead() -> None:

@@ -157,6 +157,20 @@ def test_a_causal_model_does_not_see_the_future(tmp_path: Path, root: Path, oper
         assert not same[~before].any()
 
 
+def test_first_steps_may_learn_of_the_classes_that_count_alone(tmp_path: Path, root: Path) -> None:
+    sections = make(tmp_path, root, {"training": 6, "testing": 3})
+    two = {name: OVERRIDES["variants"][name] for name in ("short_term", "bank_3s")}
+    walks = []
+    for counted_steps in (0, 60):
+        training = {**TRAINING, "steps": 60, "lr": 0.05}
+        run(
+            tmp_path, with_memory(sections, variants=two, training=training, counted_steps=counted_steps, resamples=100)
+        )
+        with np.load(tmp_path / _outputs.MEMORY / "scores.npz") as file:
+            walks.append(float(file["scores_short_term"][0, :, 2][file["labels"][:, 2]].mean()))
+    assert walks[0] > 0.5 > 0.1 > walks[1], "no clip of the other class was ever seen"
+
+
 def test_windows_reach_as_far_as_is_settled(tmp_path: Path, root: Path) -> None:
     sections = make(tmp_path, root, {"testing": 1})
     window: Any = sections["memory"].window  # type: ignore[attr-defined]
