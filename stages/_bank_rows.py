@@ -9,13 +9,9 @@ from typing import Literal
 import numpy as np
 
 RowKind = Literal["person", "object", "grid", "global"]
-Description = Literal["class", "box", "age"]
 
 STEP_S = 1.0
 """Seconds between the rows of a track, a cell or a picture."""
-
-OLD_S = 3.0
-"""Age in seconds of a described track from which on it is told no more, so that age is no clock of the video."""
 
 NO_TRACK = -1
 """Track of rows that follow nothing."""
@@ -86,25 +82,3 @@ def rows_of(
         "box": np.array([row[3] for row in rows], np.float32).reshape(-1, 4),
         "score": np.array([row[4] for row in rows], np.float32),
     }
-
-
-def described(
-    rows: Mapping[str, np.ndarray], tracks: Mapping[str, np.ndarray], names: Sequence[str], size: tuple[int, int],
-    wanted: Sequence[Description],
-) -> np.ndarray:  # fmt: skip
-    """What a row is, where it is and since when, float32 [N, channels], in the order of ``wanted``.
-
-    ``class``: one channel for each of ``names``, 1 for the row's label; ``box``: middle (x, y), width and height as shares
-    of the picture; ``age``: seconds since the track began, at most ``OLD_S``, and 0 where nothing is followed. It looks back
-    only, so a causal window stays causal.
-    """
-    height, width = size
-    box = rows["box"] / np.array([width, height, width, height], np.float32)
-    begin = {int(number): float(tracks["t"][tracks["track"] == number].min()) for number in np.unique(tracks["track"])}
-    age = np.array([t - begin.get(int(k), t) for t, k in zip(rows["t"], rows["track"], strict=True)]).reshape(-1, 1)
-    channels = {
-        "class": np.eye(len(names))[rows["label"]],
-        "box": np.concatenate([(box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]], axis=1),
-        "age": np.minimum(age, OLD_S),
-    }
-    return np.concatenate([channels[name] for name in wanted], axis=1).astype(np.float32)

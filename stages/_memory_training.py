@@ -32,7 +32,7 @@ class Network(Section):
     layer_norm: Literal["affine", "plain", "none"] = "affine"
     attention_dropout: float = Field(0.2, ge=0, lt=1, description="in nl and sto")
     dropout: float = Field(0.3, ge=0, lt=1, description="before the classifier")
-    fresh: Literal["small", "xavier"] = Field("small", description="weights of nl and sto before training")
+    fresh: Literal["released", "glorot"] = Field("released", description="weights of nl and sto before training")
     padding: Literal["masked", "released"] = Field("masked", description="released: empty rows count as zeros")
 
 
@@ -53,9 +53,12 @@ def build(data: Data, network: Network, variant: Variant, classes: int) -> "Clip
 
     short_dim = data.training.short.rows.shape[1]
     bank_dim = data.training.own.rows.shape[1] if variant.operator == "sto" else data.banks.dim
-    options = network.model_dump(exclude={"dropout", "padding"}) if variant.operator in ("nl", "sto") else {}
+    options = network.model_dump(exclude={"dropout", "padding", "fresh"}) if variant.operator in ("nl", "sto") else {}
     head = FeatureBankHead(short_dim, bank_dim, classes, variant.operator, network.dropout, network.padding, **options)
-    return ClipMemory(head, short_dim, bank_dim)
+    model = ClipMemory(head, short_dim, bank_dim)
+    if network.fresh == "glorot":
+        model.fresh_by_glorot()
+    return model
 
 
 def fit(

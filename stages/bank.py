@@ -24,7 +24,8 @@ from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _encoder, _outputs, _snippets
-from stages._bank_rows import NO_TRACK, Description, RowKind, described, row_classes, rows_of
+from stages._bank_description import Description, described
+from stages._bank_rows import NO_TRACK, RowKind, row_classes, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 Activation = Literal["pre", "post"]
 LayerNorm = Literal["affine", "plain", "none"]
 Padding = Literal["masked", "released"]
-Fresh = Literal["small", "xavier"]
 Operator = Literal["nl", "avg", "max", "sto", "none"]
 
 HIDDEN = 512
@@ -77,9 +76,6 @@ class NonLocalOperator(nn.Module):
         dropout: rate in the blocks and on both inputs, 0.2 in the thesis; 0 for none.
         padding: "masked": rows that are not valid have no part in anything; "released": they are zero vectors like others,
             which after the reduction's bias act as constant keys and values.
-        fresh: weights before training. "small": normal, deviation 0.01, and blocks that start as no change, as released:
-            every row is looked at alike, and a few thousand steps go by before one stands out. "xavier": all linears by
-            Glorot and Bengio, for trainings of a few hundred steps.
     """
 
     def __init__(
@@ -93,7 +89,6 @@ class NonLocalOperator(nn.Module):
         layer_norm: LayerNorm = "affine",
         dropout: float = 0.2,
         padding: Padding = "masked",
-        fresh: Fresh = "small",
     ) -> None:
         super().__init__()
         if not 1 <= layers <= 3:
@@ -102,7 +97,6 @@ class NonLocalOperator(nn.Module):
             ("activation", activation, Activation),
             ("layer_norm", layer_norm, LayerNorm),
             ("padding", padding, Padding),
-            ("fresh", fresh, Fresh),
         ):
             if value not in get_args(allowed):
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(allowed))}")
@@ -113,10 +107,6 @@ class NonLocalOperator(nn.Module):
         self.blocks = nn.ModuleList(
             NonLocalBlock(hidden, activation, scale, layer_norm, dropout) for _ in range(layers)
         )
-        if fresh == "xavier":
-            for layer in self.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, short: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
         """``[B, Q, hidden]``."""

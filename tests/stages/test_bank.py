@@ -14,7 +14,8 @@ from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.stage import StageError
 from stages import _encoder, _outputs, _snippets
-from stages._bank_rows import described, rows_of
+from stages._bank_description import described
+from stages._bank_rows import rows_of
 from stages.bank import Bank
 from tests.stages.tiny_world import SPEC, Project
 

@@ -1,7 +1,9 @@
 """A clip's answer is that of its best feature; what is not there has no part in it; attention is told."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.heads.clip_memory import ClipMemory
 from models.heads.feature_bank import FeatureBankHead
@@ -90,3 +92,34 @@ def test_attention_sums_to_one_over_what_is_there() -> None:
     torch.testing.assert_close(head.attention(short, present, bank, valid), expected)
     with pytest.raises(ValueError, match="only the operators nl and sto"):
         model("avg").attention(short, present, bank, valid)
+
+
+def test_fresh_weights_of_glorot_find_the_row_that_tells() -> None:
+    """One of 24 rows is marked, and only its second channel says which class it is; all others are decoys with signs."""
+    rng = np.random.default_rng(0)
+    bank = torch.tensor(rng.standard_normal((320, 24, 6)), dtype=torch.float32)
+    bank[..., 0] = 0
+    bank[..., 1] = torch.tensor(rng.choice([-1.0, 1.0], (320, 24)))
+    where, short = torch.tensor(rng.integers(24, size=320)), torch.ones(320, 1, 3)
+    bank[torch.arange(320), where, 0] = 4
+    label = (bank[torch.arange(320), where, 1] > 0).float()
+    valid, present = torch.ones(320, 24, dtype=torch.bool), torch.ones(320, 1, dtype=torch.bool)
+
+    def learned(glorot: bool) -> float:
+        torch.manual_seed(0)
+        head = FeatureBankHead(3, 6, 1, "nl", 0.0, layers=1, hidden=32, attention_dropout=0.0)
+        model = ClipMemory(head, 3, 6)
+        if glorot:
+            model.fresh_by_glorot()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
+        for step in range(80):
+            some = torch.arange(64) + 64 * (step % 4)
+            logits = model(short[some], present[some], bank[some], valid[some])[:, 0]
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, label[some])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        logits = model.eval()(short[256:], present[256:], bank[256:], valid[256:])[:, 0]
+        return float(((logits > 0) == (label[256:] > 0)).float().mean())
+
+    assert learned(glorot=True) > 0.95 and learned(glorot=False) < 0.8

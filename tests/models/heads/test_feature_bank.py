@@ -207,33 +207,3 @@ def test_it_learns_what_only_the_bank_tells() -> None:
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FeatureBankHead(6, 4, 5, **options)
-
-
-def test_fresh_weights_of_glorot_find_the_row_that_tells() -> None:
-    """One of 24 rows is marked, and only its second channel says which class it is; all others are decoys with signs."""
-    rng = np.random.default_rng(0)
-    bank = torch.tensor(rng.standard_normal((320, 24, 6)), dtype=torch.float32)
-    bank[..., 0] = 0
-    bank[..., 1] = torch.tensor(rng.choice([-1.0, 1.0], (320, 24)))
-    where, short = torch.tensor(rng.integers(24, size=320)), torch.ones(320, 1, 3)
-    bank[torch.arange(320), where, 0] = 4
-    label = (bank[torch.arange(320), where, 1] > 0).float()
-    valid = torch.ones(320, 24, dtype=torch.bool)
-
-    def learned(fresh: str) -> float:
-        torch.manual_seed(0)
-        head = FeatureBankHead(3, 6, 1, "nl", 0.0, layers=1, hidden=32, attention_dropout=0.0, fresh=fresh)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=0.005)
-        for step in range(80):
-            some = torch.arange(64) + 64 * (step % 4)
-            logits = head(short[some], bank[some], valid[some])[:, 0, 0]
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, label[some])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        logits = head.eval()(short[256:], bank[256:], valid[256:])[:, 0, 0]
-        return float(((logits > 0) == (label[256:] > 0)).float().mean())
-
-    assert learned("xavier") > 0.95 and learned("small") < 0.8
-    with pytest.raises(ValueError, match="fresh is 'he'; allowed: small, xavier"):
-        NonLocalOperator(3, 6, fresh="he")  # type: ignore[arg-type]
