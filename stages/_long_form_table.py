@@ -95,7 +95,7 @@ def reasons(table: Mapping[str, Any]) -> str:
     """In one line, what the table lacks and why."""
     given = [f"{name}: {why}" for name, why in table["skipped"].items()]
     if table["missing"]:
-        given.append(f"{len(table['missing'])} videos have no bank")
+        given.append(f"videos without a bank: {len(table['missing'])}")
     if not (given or table["tasks"] or table["boxes"]):
         return "the videos have no labels, and the seconds of people no actions"
     return "; ".join(given)

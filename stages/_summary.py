@@ -133,6 +133,12 @@ def curves(root: Path) -> list[plots.Plot]:
             {path.stem: f"framewise/{path.name}" for path in sorted((folder / "framewise").glob("*.json"))},
         ),
         (
+            "Pre-training on spans of whole videos",
+            "loss",
+            "total",
+            {path.stem: f"long_form/{path.name}" for path in sorted((folder / "long_form").glob("pretrain_*-0.json"))},
+        ),
+        (
             "LoFi end to end",
             "loss",
             "total",

@@ -74,20 +74,23 @@ def long_form(context: Context) -> Mapping[str, float]:
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
     benchmark = read_benchmark(context.root / (params.annotations or _outputs.DATASET_FILE))
     videos = {name: dataset.subset(name) for name in SUBSETS[1:]}
-    wanted = sorted({*benchmark.videos(), *(video.id for some in videos.values() for video in some)})
+    ours = [video for some in videos.values() for video in some]
+    told = bool(benchmark.videos()) or any(
+        video.segments for video in ours
+    )  # or there is nothing to read the banks for
+    wanted = sorted({*benchmark.videos(), *(video.id for video in ours)}) if told else []
     sources = (PERSON, OBJECT) if params.objects else (PERSON,)
     artifacts = (context.root / _outputs.BANK).parent
     boxes = {id_: one for id_ in wanted if (one := load_instances(artifacts, id_, sources)) is not None}
-    table: dict[str, Any] = {
-        "tasks": {},
-        "boxes": {},
-        "skipped": {},
-        "missing": [id_ for id_ in wanted if id_ not in boxes],
-    }
+    skipped: dict[str, str] = {}
+    missing = [id_ for id_ in wanted if id_ not in boxes]
+    table: dict[str, Any] = {"tasks": {}, "boxes": {}, "skipped": skipped, "missing": missing}
     arrays: dict[str, np.ndarray] = {}
     work = _trainings(context, params, benchmark, videos["training"], boxes, dataset.classes, len(sources))
-    variants = {name: variant for name, variant in params.variants.items() if work.can(name, variant, table["skipped"])}
-    for task in _tasks(benchmark, boxes, table["skipped"]):
+    tasks = _tasks(benchmark, boxes, skipped)
+    usable = params.variants.items() if boxes else ()
+    variants = {name: variant for name, variant in usable if work.can(name, variant, skipped)}
+    for task in tasks if variants else ():
         predicted = {name: work.predictions(name, variant, task) for name, variant in variants.items()}
         table["tasks"][task.name] = _long_form_table.task_table(
             task, predicted, _twins(variants), params.resamples, params.tuning.seed
@@ -96,7 +99,7 @@ def long_form(context: Context) -> Mapping[str, float]:
         arrays[f"{task.name}/targets"] = np.array([row.target for row in task.rows["test"]])
         arrays[f"{task.name}/videos"] = np.array([row.video for row in task.rows["test"]])
     if params.fusion is not None and work.teacher is not None:
-        scores, labelled = work.fused(params.fusion, variants, videos, dataset.classes, table["skipped"])
+        scores, labelled = work.fused(params.fusion, variants, videos, dataset.classes, skipped)
         if scores:
             table["boxes"] = _long_form_table.box_table(scores, labelled, params.resamples, params.tuning.seed)
     _long_form_table.write(context.result, table, arrays)

@@ -175,7 +175,7 @@ def test_without_labels_or_actions(tmp_path: Path, root: Path) -> None:
     silent = [video(subset, i, False, False) for subset in ("training", "testing") for i in range(2)]
     metrics, table = run(tmp_path, make(tmp_path, root, {}, silent, **QUICK))
     assert table["tasks"] == table["boxes"] == {} and metrics["missing"] == 0 and models(tmp_path) == {}
-    assert "people's boxes in training have no actions" in table["left_out"]
+    assert table["left_out"] == "the videos have no labels, and the seconds of people no actions"
     (text,) = _long_form_report.section(tmp_path).blocks
     assert isinstance(text, Text) and text.text.startswith("Nothing was trained: ") and not text.warning
 
@@ -188,24 +188,37 @@ def test_without_labels_or_actions(tmp_path: Path, root: Path) -> None:
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK))
     assert set(table["tasks"]["order"]["variants"]) == {"average", "scratch"} and table["boxes"] == {}
     assert "no short-term model tells what is masked" in table["skipped"]["object_transformer"]
+    masked = {name: {"model": "object_transformer", "pretrain": name} for name in ("mask", "both")}
+    _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK, variants=masked))
+    assert table["tasks"] == {} and set(table["skipped"]) == {"mask", "both"}
     compatible = {"a": {"model": "average"}, "b": {"model": "frame_transformer", "pretrain": "compatibility"}}
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK, variants=compatible))
     assert set(table["tasks"]["order"]["variants"]) == {"a", "b"}, "compatibility needs no short-term model"
 
 
-def test_missing_videos_and_videos_without_people(tmp_path: Path, root: Path) -> None:
+def test_missing_videos_nobody_and_crowds(tmp_path: Path, root: Path) -> None:
     def nobody(rows: dict[str, np.ndarray]) -> None:
         for name in rows:
             rows[name] = rows[name][:0]
 
+    def crowd_outside(rows: dict[str, np.ndarray]) -> None:
+        for name in rows:
+            rows[name] = np.repeat(rows[name], 300, axis=0)
+        rows["track"] = np.arange(len(rows["t"]), dtype=np.int32)  # each seen once
+        rows["box"] += np.where(rows["track"] % 2, 5000, -5000)[:, None].astype(np.float32)
+
     sections = make(tmp_path, root, {"training": 5, "testing": 4}, **QUICK)
+    for id_ in ("training-1", "testing-1"):
+        write_bank(tmp_path, id_, np.random.default_rng(1), True, crowd_outside)
     (tmp_path / _outputs.BANK / "testing-3.h5").unlink()
     for id_ in ("training-0", "testing-0"):
         write_bank(tmp_path, id_, np.random.default_rng(0), True, nobody)
     metrics, table = run(tmp_path, sections)
     assert table["missing"] == table["tasks"]["order"]["missing"] == ["testing-3"] and metrics["missing"] == 1
     assert table["tasks"]["order"]["videos"] == {"train": 5, "val": 0, "test": 3}, "a video with nobody is scored too"
-    assert table["boxes"]["videos"] == 2 and table["left_out"] == "1 videos have no bank"
+    # A span holds 64 boxes: of the crowd's 3 x 900 people and things at every fourth second, those nearest to it.
+    assert table["boxes"]["videos"] == 2 and 6 < table["boxes"]["boxes"] <= 6 + 3 * 64
+    assert table["left_out"] == "videos without a bank: 1"
 
     for path in (tmp_path / _outputs.BANK).iterdir():
         path.unlink()
