@@ -48,8 +48,13 @@ def people(videos: Sequence[Video], boxes: Mapping[str, Instances], classes: Seq
     )
 
 
-def fit_short_term(boxes: Labelled, schedule: Schedule, kept: Kept = NOT_KEPT) -> tuple[Teacher, list[Any]]:
-    """The short-term model's classifier (binary cross-entropy; ``schedule.batch`` counts boxes), and its history."""
+def fit_short_term(
+    boxes: Labelled, schedule: Schedule, kept: Kept = NOT_KEPT, begin: Teacher | None = None
+) -> tuple[Teacher, list[Any]]:
+    """The short-term model's classifier (binary cross-entropy; ``schedule.batch`` counts boxes), and its history.
+
+    ``begin``: the weights to begin with, None for fresh ones.
+    """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -57,6 +62,8 @@ def fit_short_term(boxes: Labelled, schedule: Schedule, kept: Kept = NOT_KEPT) -
 
     torch.manual_seed(schedule.seed)
     model = torch.nn.Linear(boxes.feature.shape[1], boxes.labels.shape[1])
+    if begin is not None:
+        model.load_state_dict(begin._asdict())
     feature, labels = torch.from_numpy(boxes.feature), torch.from_numpy(boxes.labels.astype(np.float32))
 
     def batches(step: int) -> Any:

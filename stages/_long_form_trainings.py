@@ -87,7 +87,10 @@ class Trainings:
         classes: Sequence[str],
         skipped: dict[str, str],
     ) -> tuple[dict[str, NDArray[np.float32]], Labelled]:
-        """Scores [S, N, classes] of people's boxes in testing, of the short-term model, of context, of both; and labels."""
+        """Scores [S, N, classes] of people's boxes in testing, of the short-term model, of context, of both; and labels.
+
+        The short-term model alone learns on the same boxes as long as it does beside the context.
+        """
         assert self.teacher is not None
         masked = [v for v in variants.values() if v.model == "object_transformer" and v.pretrain in ("mask", "both")]
         chosen = masked[0] if masked else None
@@ -99,7 +102,7 @@ class Trainings:
                 else f"the short-term model has {self.teacher.classes} classes, the data set {len(classes)}"
             )
             return {}, nothing
-        fused, alone = [], []
+        tables: dict[str, list[NDArray[np.float32]]] = {"short_term": [], "context": [], "fused": []}
         for number in range(self.params.seeds):
             model = self._backbone(chosen, number)
             assert model is not None
@@ -114,10 +117,13 @@ class Trainings:
             kept = self._kept(f"fusion-{number}", schedule.steps)
             scores, history = _box_actions.adapt(model, self.teacher, training, testing[0], schedule, kept)
             self._record(f"fusion-{number}", history)
-            fused.append(scores["fused"])
-            alone.append(scores["context"])
-        short = _box_actions.probabilities(self.teacher, testing[1].feature)[None]
-        return {"short_term": short, "context": np.stack(alone), "fused": np.stack(fused)}, testing[1]
+            kept = self._kept(f"alone-{number}", schedule.steps)
+            alone, history = _box_actions.fit_short_term(training[1], schedule, kept, self.teacher)
+            self._record(f"alone-{number}", history)
+            scores["short_term"] = _box_actions.probabilities(alone, testing[1].feature)
+            for name, found in tables.items():
+                found.append(scores[name])
+        return {name: np.stack(found) for name, found in tables.items()}, testing[1]
 
     def _backbone(self, variant: Variant, number: int) -> "PretrainingModel | None":
         key = (variant.model, variant.pretrain, number)
