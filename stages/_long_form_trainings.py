@@ -51,11 +51,14 @@ class Trainings:
 
     def can(self, name: str, variant: Variant, skipped: dict[str, str]) -> bool:
         """Whether the variant can be trained; if not, why is noted."""
+        why = ""
         if variant.pretrain in ("mask", "both") and self.teacher is None:
-            skipped[name] = "no short-term model tells what is masked: people's boxes in training have no actions"
+            why = "no short-term model tells what is masked: people's boxes in training have no actions"
         elif variant.pretrain != "none" and sum(len(one) > 0 for one in self.pool) < 2:
-            skipped[name] = "pre-training compares videos: fewer than 2 of training have a box"
-        return name not in skipped
+            why = "pre-training compares videos: fewer than 2 of training have a box"
+        if why:
+            skipped[f"model {name}"] = why
+        return not why
 
     def predictions(self, name: str, variant: Variant, task: TaskVideos) -> NDArray[np.float64]:
         """What each of the variant's trainings says of the task's test videos, [S, N, outputs]."""

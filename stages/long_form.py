@@ -132,9 +132,9 @@ def _tasks(benchmark: Benchmark, boxes: Mapping[str, Instances], skipped: dict[s
         task = task_videos(name, benchmark, boxes.get) if benchmark.rows.get(name) else None
         empty = task.without_rows("train", "test") if task else ["train", "test"]
         if empty:
-            skipped[name] = f"no video with a bank in {', '.join(empty)}"
+            skipped[f"label {name}"] = f"no video with a bank in {', '.join(empty)}"
         elif task is not None and task.classes == 1:
-            skipped[name] = f"all videos have the label {benchmark.classes[name][0]!r}"
+            skipped[f"label {name}"] = f"all videos have the label {benchmark.classes[name][0]!r}"
         elif task is not None:
             found.append(task)
     return found

@@ -187,10 +187,10 @@ def test_without_labels_or_actions(tmp_path: Path, root: Path) -> None:
     labelled = [video(subset, i, True, False) for subset in ("training", "testing") for i in range(2)]
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK))
     assert set(table["tasks"]["order"]["variants"]) == {"average", "scratch"} and table["boxes"] == {}
-    assert "no short-term model tells what is masked" in table["skipped"]["object_transformer"]
+    assert "no short-term model tells what is masked" in table["skipped"]["model object_transformer"]
     masked = {name: {"model": "object_transformer", "pretrain": name} for name in ("mask", "both")}
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK, variants=masked))
-    assert table["tasks"] == {} and set(table["skipped"]) == {"mask", "both"}
+    assert table["tasks"] == {} and set(table["skipped"]) == {"model mask", "model both"}
     compatible = {"a": {"model": "average"}, "b": {"model": "frame_transformer", "pretrain": "compatibility"}}
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK, variants=compatible))
     assert set(table["tasks"]["order"]["variants"]) == {"a", "b"}, "compatibility needs no short-term model"
@@ -224,7 +224,7 @@ def test_missing_videos_nobody_and_crowds(tmp_path: Path, root: Path) -> None:
         path.unlink()
     metrics, table = run(tmp_path, sections)
     assert table["tasks"] == {} and metrics["missing"] == 9
-    assert table["skipped"]["order"] == "no video with a bank in train, test"
+    assert table["skipped"]["label order"] == "no video with a bank in train, test"
 
 
 def test_labels_of_unknown_videos_are_listed(tmp_path: Path, root: Path) -> None:
@@ -244,7 +244,7 @@ def test_labels_of_unknown_videos_are_listed(tmp_path: Path, root: Path) -> None
     assert table["tasks"]["like_ratio"]["metric"] == "mse" and "chance" not in {k for k in metrics if "like" in k}
     assert table["skipped"]["boxes"] == "the short-term model has 7 classes, the data set 0"
     found, text = _long_form_report.section(tmp_path).blocks
-    assert isinstance(found, Table) and isinstance(text, Text) and "genre: no video with a bank" in text.text
+    assert isinstance(found, Table) and isinstance(text, Text) and "label genre: no video with a bank" in text.text
     assert any(row[0].startswith("like_ratio (squared error), average") for row in found.rows)
 
 
