@@ -35,28 +35,18 @@ def section(root: Path) -> Section:
 
 def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
     first = next(iter(tasks.values()))["names"][0]
-    header = [
-        "label, model",
-        "accuracy, %",
-        "95 % interval",
-        f"gain over {first}",
-        "gain of pre-training",
-        "by guessing",
-    ]
+    gains = {"gain": f"gain over {first}", "pretraining_gain": "gain of pre-training"}
+    shown = [key for key in gains if any(key in one for task in tasks.values() for one in task["variants"].values())]
     rows = []
-    for name, task in tasks.items():
+    for label, task in tasks.items():
         squared = task["metric"] == "mse"
         digits = 2 if squared else 1
-        guessed = percent(task["without_looking"] / 100, digits)
-        for variant in task["names"]:
-            values = task["variants"][variant]
-            found = [_interval(values, key) for key in ("value", "gain", "pretraining_gain")]
-            cells = [
-                percent(found[0].value, digits),
-                bounds(found[0], digits),
-                *(_gain(one, digits) for one in found[1:]),
-            ]
-            rows.append([f"{name}{' (squared error)' if squared else ''}, {variant}", *cells, guessed])
+        for name in task["names"]:
+            found = {key: _interval(task["variants"][name], key) for key in ("value", *shown)}
+            row = [f"{label}{' (squared error)' if squared else ''}, {name}", percent(found["value"].value, digits)]
+            row += [bounds(found["value"], digits), *(_gain(found[key], digits) for key in shown)]
+            rows.append([*row, percent(task["without_looking"] / 100, digits)])
+    header = ["label, model", "accuracy, %", "95 % interval", *(gains[key] for key in shown), "by guessing"]
     counts = "; ".join(
         f"{name}: {task['videos']['train']} training, {task['videos']['test']} test"
         + (f", {len(task['missing'])} missing" if task["missing"] else "")
