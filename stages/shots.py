@@ -33,6 +33,9 @@ class Shots(Section):
         0.0, ge=-1, le=1, description="threshold: the cut; -1 where the dark begins, 1 where it ends"
     )
     flash_s: float = Field(0.2, ge=0, description="hard cuts: no cut where the picture comes back within this; 0: off")
+    unrest_ratio: float = Field(
+        2.8, ge=0, description="content: least change across a cut over that among pictures beside it; 0: off"
+    )
     min_shot_s: float = Field(ge=0, description="shortest shot")
     short_side: int = Field(ge=16, description="px of the pictures that are compared")
     tolerance_s: float = Field(ge=0, description="a cut is right when it is at most this far from a true one")
@@ -64,6 +67,7 @@ def split(unit: Unit, params: Shots, folder: Path) -> Mapping[str, Any]:
         max_luma=params.max_luma,
         fade_bias=params.fade_bias,
         flash_s=params.flash_s,
+        unrest_ratio=params.unrest_ratio,
         min_shot_s=params.min_shot_s,
         duration_s=unit.spec["duration_s"],
     )

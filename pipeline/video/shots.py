@@ -67,6 +67,7 @@ def find_shots(
     max_luma: int = 12,
     fade_bias: float = 0.0,
     flash_s: float = 0.2,
+    unrest_ratio: float = 2.8,
     min_shot_s: float = 0.3,
     duration_s: float = 0.0,
 ) -> Shots:
@@ -82,6 +83,8 @@ def find_shots(
         max_luma: threshold only; a picture of a mean value below is dark, 1..255.
         fade_bias: threshold only; -1 puts the cut where the dark begins, 0 in its middle, 1 where it ends.
         flash_s: hard cuts only; where the picture comes back within this time there was a flash, no cut; 0: not looked for.
+        unrest_ratio: content only, where flashes are looked for; least ratio of the change across a cut to that among the
+            pictures on one side of it, the camera's motion taken out of both; 0: not asked.
         min_shot_s: shortest shot. Of cuts that are closer, to each other or to an end, the weaker ones are dropped.
         duration_s: end of the last shot, if that is behind the last frame; else it ends one frame after that.
 
@@ -92,6 +95,7 @@ def find_shots(
     if detector not in DETECTORS:
         raise ValueError(f"shot detector is {detector!r}; allowed are {', '.join(DETECTORS)}")
     feed, strength = _detector(detector, ratio, min_change, window, luma_only, max_luma, fade_bias)
+    least_ratio = unrest_ratio if detector == "content" else 0.0  # adaptive has its own neighbours
     times: list[float] = []
     cuts: dict[float, float] = {}
     recent = RecentPictures(0.0 if detector == "threshold" else flash_s)
@@ -100,7 +104,7 @@ def find_shots(
     def settle(until_s: float) -> None:
         while waiting and waiting[0][0] + recent.flash_s < until_s:
             t, change = waiting.popleft()
-            if not (recent.flash_s and recent.come_back(t, min_change)):
+            if not (recent.flash_s and recent.come_back(t, min_change, least_ratio)):
                 cuts[t] = change
 
     for index, frame in enumerate(frames):

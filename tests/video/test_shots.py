@@ -116,6 +116,17 @@ def test_a_camera_that_jerks_is_no_cut() -> None:
     assert len(find_shots(jerks, detector="content", min_shot_s=0, flash_s=0).t_start) > 5
 
 
+def test_in_a_restless_scene_no_two_pictures_are_alike() -> None:
+    """Leaves in the wind: every picture is changed beyond ``min_change``, but a cut changes more."""
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 2, (60, 9, 12, 1), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    restless = [Frame(i / 25, picture(i >= 30) // 4 * 3 + 40 * noise[i]) for i in range(60)]
+    asked = {"detector": "content", "min_change": 15.0, "min_shot_s": 0.0}
+    assert len(find_shots(restless, **asked, unrest_ratio=0).t_start) > 20
+    assert find_shots(restless, **asked, unrest_ratio=2.0).t_start.tolist() == [0, 1.2]
+    assert len(find_shots(restless, **asked, unrest_ratio=100).t_start) == 1
+
+
 def test_no_frame_and_no_such_detector_are_refused() -> None:
     with pytest.raises(ValueError, match="no frame"):
         find_shots([])
@@ -152,7 +163,7 @@ def test_the_cuts_of_the_world_are_found(tmp_path: Path) -> None:
     ],
 )
 def test_the_cuts_of_real_films(shared: Path, name: str, cuts: list[float]) -> None:
-    for options in ({}, {"detector": "content", "min_change": 24.0}):
+    for options in ({}, {"detector": "content", "min_change": 24.0}, {"detector": "content", "min_change": 15.0}):
         shots = find_shots(decode(shared / "videos" / "cuts" / name, short_side=72), **options)
         assert cuts_of(shots.t_start).tolist() == pytest.approx(cuts, abs=0.001), options
 
