@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.datasets.formats import activitynet
 from pipeline.datasets.formats.common import AnnotatedVideo, Annotations, Defect, FormatError, check_segment, only_file
-from pipeline.datasets.formats.text import JsonLines, read_lines, read_object, read_table
+from pipeline.datasets.formats.text import JsonLines, read_object, read_table
 from pipeline.datasets.schema import Segment
 
 CHARADES_CLASSES = tuple(f"c{index:03d}" for index in range(157))
@@ -60,11 +60,6 @@ def read_charades(path: Path, _split: int = 1) -> Annotations:
                 )
             )  # fmt: skip
     return Annotations(CHARADES_CLASSES, tuple(videos), tuple(defects))
-
-
-def read_charades_names(path: Path) -> dict[str, str]:
-    """Class names by id from ``Charades_v1_classes.txt``, lines ``c000 Holding some clothes``; raises FormatError."""
-    return {line[:4]: line[5:].strip() for _, line in read_lines(path)}
 
 
 def read_multithumos(path: Path, _split: int = 1) -> Annotations:
