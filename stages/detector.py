@@ -119,11 +119,9 @@ def train(context: Context) -> Mapping[str, float]:
                 boxes, labels, scores = (value.cpu().numpy() for value in one)
                 found.append(BoxTable.of(np.zeros(len(boxes)), labels, boxes, scores))
                 truth.append(BoxTable.of(np.zeros(len(held_out.boxes[i])), held_out.labels[i], held_out.boxes[i]))
-        person, objects = (
-            mean_ap(truth, found, labels, resamples=0).value for labels in ([0], range(1, len(spec.classes)))
-        )
+        groups = {"AP50_person": range(1), "AP50_objects": range(1, len(spec.classes))}
+        values = {n: mean_ap(truth, found, labels, resamples=0).value for n, labels in groups.items() if len(labels)}
         # A class that is not there cannot be found; a metric is a number.
-        values = {"AP50_person": person, "AP50_objects": objects}
         present = {name: value for name, value in values.items() if np.isfinite(value)}
         return {**present, "AP50": sum(present.values()) / max(1, len(present))}
 
