@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets import annotated
+from pipeline.datasets.check import check_videos
 from pipeline.datasets.definition import AnnotatedDefinition, DefinitionError
 from pipeline.datasets.formats.table import FORMATS
 from pipeline.datasets.readers import class_names, reader_entry, reader_module
 from pipeline.datasets.schema import Segment
+from pipeline.video.decode import probe
 from tests.video.clips import encode_clip
 
 
@@ -91,6 +93,51 @@ def test_segments_and_multi_label_videos(tmp_path: Path) -> None:
     video = annotated.make(planned.id, planned.inputs, planned.spec, tmp_path)
     assert video.segments == (Segment("c061", 0.0, 2.0), Segment("c005", 1.0, 2.0))
     assert len(class_names(definition, tmp_path, {"c061"})) == 157
+
+
+EPIC55 = (
+    "uid,participant_id,video_id,narration,start_timestamp,stop_timestamp,start_frame,stop_frame,verb,verb_class,noun,"
+    "noun_class,all_nouns,all_noun_classes\n"
+)
+UNKNOWN = {
+    "ava": ("ava_train_v2.2.csv", "known,0902,0.1,0.1,0.5,0.5,12,0\ngone,0902,0.1,0.1,0.5,0.5,3,7\n", 2),
+    "epic55": (
+        "EPIC_train_action_labels.csv",
+        EPIC55
+        + "0,P01,known,open door,00:00:00.14,00:00:03.37,8,202,open,2,door,8,['door'],[8]\n"
+        + "1,P26,gone,wash cup,00:00:02.00,00:00:03.00,8,202,wash,4,cup,13,['cup'],[13]\n",
+        3,
+    ),
+    "own": ("a.csv", "video,label,t_start,t_end,subset\nknown,run,0,1,train\ngone,run,0,1,train\n", 3),
+}
+
+
+@pytest.mark.parametrize("format_", UNKNOWN)
+def test_labels_for_unknown_videos_are_counted_and_named_and_stop_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str
+) -> None:
+    name, text, line = UNKNOWN[format_]
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / name).write_text(text)
+    (tmp_path / "videos").mkdir()
+    for stem in ("known", "stranger"):
+        encode_clip(tmp_path / "videos" / f"{stem}.mp4", count=70, fps=10)
+    source = f"labels/{name}" if format_ == "own" else "labels"
+    subsets = {"train": "training", "validation": "training"}
+    definition = AnnotatedDefinition("some", "videos", format_, source, subsets)  # type: ignore[arg-type]
+    planned = annotated.plan(definition, tmp_path)
+    assert [one.id for one in planned] == ["known"]
+    said = capsys.readouterr().err
+    assert "some: 1 of 2 annotated videos have no file, 0 annotation rows cannot be read" in said
+    assert "`python -m pipeline check --dataset some` lists them" in said
+    found = list(check_videos(annotated.annotations(definition, tmp_path), tmp_path / "videos", probe))
+    gone = [defect for defect in found if "'gone'" in defect.text]
+    assert [(defect.line, defect.severity) for defect in gone] == [(line, "warning")]
+    assert f"video 'gone': no file of that name in {tmp_path / 'videos'}" in gone[0].text
+    assert [defect.text for defect in found if "stranger" in defect.file] == ["a video without annotation"]
+    (tmp_path / "videos" / "known.mp4").unlink()
+    with pytest.raises(DefinitionError, match="none of its 2 videos has a file"):
+        annotated.plan(definition, tmp_path)
 
 
 def test_errors_name_what_is_wrong(tmp_path: Path, ucf: AnnotatedDefinition) -> None:
