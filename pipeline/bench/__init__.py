@@ -43,6 +43,8 @@ BENCHMARKS = {
 TABLES = {
     "lofi-table-7": "pipeline.bench.lofi_tables:table_7",
     "lofi-table-8": "pipeline.bench.lofi_tables:table_8",
+    "coarse-fine-world": "pipeline.bench.framewise_table:coarse_fine_world",
+    "bank-localisation": "pipeline.bench.bank_localisation:bank_localisation",
     "memory-world": "pipeline.bench.memory_table:memory_world",
 }
 """The papers' tables on the small world: whole trainings, minutes to an hour of CPU, so they run when they are named."""

@@ -1,10 +1,14 @@
-"""The rows of the LoFi paper's tables 7 and 8: their parameters are ones that the graph takes, and the table is honest."""
+"""Tables whose rows are runs: their parameters are ones that the graph takes, and the tables are honest."""
 
 from pathlib import Path
 
 import pytest
 
-from pipeline.bench.lofi_tables import REAL_CLIPS, TABLES, figures, pretext
+from pipeline.bench.bank_localisation import ROWS
+from pipeline.bench.framewise_table import REQUEST
+from pipeline.bench.framewise_table import figures as framewise_figures
+from pipeline.bench.lofi_tables import REAL_CLIPS, TABLES
+from pipeline.bench.table_rows import figures, pretext
 from pipeline.run.files import write_json
 from pipeline.run.launch import check
 
@@ -61,3 +65,25 @@ def test_what_was_not_run_is_named(tmp_path: Path) -> None:
 def test_a_pretext_at_chance_is_said_to_be() -> None:
     metrics = {"arrow/accuracy": 0.51, "arrow/accuracy_low": 0.48, "arrow/accuracy_high": 0.53, "arrow/chance": 0.5}
     assert pretext(metrics)["arrow"]["above_chance"] is False
+
+
+def test_rows_of_the_bank_differ_by_the_context_alone(root: Path) -> None:
+    heads = {title: check(root, row.request).params["head"] for title, row in ROWS.items()}
+    contexts = {title: head.pop("context") for title, head in heads.items()}
+    plain, centred, causal = ROWS
+    assert heads[plain] == heads[centred] == heads[causal]
+    assert contexts[plain] is None and contexts[centred]["mode"] == "centred"
+    assert contexts[causal] == contexts[centred] | {"mode": "causal"}
+    assert ROWS[plain].command == (
+        "python -m pipeline run --dataset world --recipe bank_tal_world --set 'head.context=null' --target evaluate@lofi"
+    )
+
+
+def test_the_table_of_frame_networks(root: Path) -> None:
+    assert check(root, REQUEST).nodes[-1].name == "framewise"
+    metrics = {"chance_mAP": 0.05, "test_videos": 4.0, "conv_gmacs/a": 1.23456, "peak_mib/a": 10.0}
+    for score, value in (("charades_v1_localize_mAP", 0.2), ("frames_mAP", 0.3)):
+        metrics |= {f"{score}/a": value, f"{score}_low/a": value - 0.1, f"{score}_high/a": value + 0.1}
+    found = framewise_figures(metrics)
+    assert found["chance_mAP"] == 5 and found["rows"]["a"]["charades_v1_localize_mAP"] == [20, 10, 30]
+    assert found["rows"]["a"]["conv_gmacs"] == 1.2346 and "train_cpu_s" not in found["rows"]["a"]
