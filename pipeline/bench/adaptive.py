@@ -11,18 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bench.runs import finished_runs, roots_here
+from pipeline.run.params import PARAMS_FILE, read_params
 
 SNIPPETS, BATCH, ROUNDS = 100, 20, 5
 """Test snippets that are encoded, how many at once (the stage's ``chunk``), and rounds over all encoders."""
 
 
 def adaptive() -> dict[str, Any]:
-    """The runs of this folder.
+    """The runs of this folder whose parameters of localisation differ by ``pretrain.encoder.temporal`` alone.
 
     Raises:
         ValueError: there is no finished run.
     """
-    return measure(roots_here())
+    here, *others = roots_here()
+    return measure([here, *(root for root in others if _localisation(root) == _localisation(here))])
+
+
+def _localisation(root: Path) -> dict[str, Any]:
+    """Parameters that localisation depends on, without the encoder's temporal module."""
+    params = read_params(root / PARAMS_FILE)
+    sections: dict[str, Any] = {
+        name: params.get(name) for name in ("frames", "pretrain", "lofi", "features", "head", "evaluate")
+    }
+    sections["pretrain"]["encoder"].pop("temporal", None)
+    return sections
 
 
 def measure(roots: list[Path]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.run.files import read_json
+from pipeline.run.params import PARAMS_FILE
 from pipeline.run.store import work_root
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class FinishedRun(NamedTuple):
 def roots_here() -> list[Path]:
     """This checkout, and the worktrees that its runs with recipes and overrides have left."""
     root = Path.cwd()
-    return [root, *sorted((work_root(root) / "runs").glob("*"))]
+    return [root, *sorted(path.parent for path in (work_root(root) / "runs").glob(f"*/{PARAMS_FILE}"))]
 
 
 def finished_runs(roots: Iterable[Path]) -> Iterator[FinishedRun]:
