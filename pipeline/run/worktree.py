@@ -38,7 +38,7 @@ def prepare_worktree(
         root: the checkout it belongs to.
         folder: from :func:`worktree_folder`.
         params: what its params.yaml shall say.
-        dataset: whose definition and link in data/raw it gets.
+        dataset: whose definition it gets; all of data/raw is linked.
         say: is told what the user should know.
 
     Raises:
@@ -62,7 +62,10 @@ def prepare_worktree(
     # A definition is an input like the parameters: a new one must not have to be committed first.
     write_bytes(folder / definition, (root / definition).read_bytes())
     _share_cache(root, folder)
-    _share_source(root / "data" / "raw" / dataset, folder / "data" / "raw" / dataset)
+    raw = root / "data" / "raw"
+    # Not the data set's source alone: public weights that parameters name lie there too.
+    for name in sorted({dataset, *(path.name for path in (raw.iterdir() if raw.is_dir() else ()))}):
+        _share_source(raw / name, folder / "data" / "raw" / name)
 
 
 def uncommitted(root: Path) -> list[str]:

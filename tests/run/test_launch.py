@@ -83,8 +83,10 @@ def test_a_definition_need_not_be_committed(project: DoorProject) -> None:
     project.write("../videos/three.txt", "3")
     project.write("stages/ingest.py", (project.folder / "stages/ingest.py").read_text().replace('"tiny")', '"mine")'))
     project.commit()
+    project.write("data/raw/kinetics/x3d_m.pyth", "weights that a recipe names")
     project.door("--dataset", "mine", "--target", "ingest")
     (worktree,) = project.worktrees()
+    assert (worktree / "data/raw/kinetics/x3d_m.pyth").read_text() == "weights that a recipe names"
     assert project.lines(worktree) == ["ingest three"]
     assert (project.folder / "data/raw/mine").resolve() == (project.folder / "../videos").resolve()
 
