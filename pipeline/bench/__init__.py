@@ -83,7 +83,7 @@ def bench(
         options = {"part": part, "toy": toy} if name in GPU_BENCHMARKS else {}
         found: dict[str, Any] = getattr(importlib.import_module(module), function)(**options)
         asked = f"{f' --part {part}' if part else ''}{' --toy' if toy else ''}"
-        figures = {"command": f"python -m pipeline bench {name}{asked}", **_where(root), **found}
+        figures = {"command": f"python -m pipeline bench {name}{asked}", **where(root), **found}
         variant = figures.pop("variant", part)  # of the machine, where a benchmark is worth keeping for several
         if out is not None or not toy:
             folder = out if out is not None else root / "reports" / "bench"
@@ -92,7 +92,8 @@ def bench(
     return 0
 
 
-def _where(root: Path) -> dict[str, Any]:
+def where(root: Path) -> dict[str, Any]:
+    """What every figure carries: commit, machine, date."""
     return {
         "commit": _commit(root),
         "machine": f"{os.cpu_count()} x {platform.machine()}",

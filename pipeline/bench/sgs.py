@@ -22,7 +22,9 @@ from models.encoders.staged import StagedEncoder
 from models.heads.x3d import X3DHead
 from models.temporal.rows import encode_by_length
 from models.temporal.sgs import SGS, Packing
+from pipeline.bench import where
 from pipeline.bench.timing import device_seconds
+from pipeline.run.files import read_json
 from pipeline.training.device import device, set_threads
 
 FRAMES, SIZE, CLASSES = 13, 160, 400
@@ -156,7 +158,11 @@ def trained_bins(run: Path, count: int) -> dict[str, Any]:
     kept = sorted(int(one) for values in counts.values() for one in values)
     quantiles = [kept[int((i + 0.5) * len(kept) / count)] for i in range(count)]
     histogram = {str(n): kept.count(n) for n in sorted(set(kept))}
-    return {"bins": quantiles, "instances": len(kept), "trained_mean_bins": statistics.mean(kept), "kept": histogram}
+    metrics = read_json(run / "reports" / "metrics" / "pretrain.json")["metrics"]
+    return {
+        "bins": quantiles, "instances": len(kept), "trained_mean_bins": statistics.mean(kept), "kept": histogram,
+        **{f"trained_{key}": metrics[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "chance")},
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -176,7 +182,8 @@ def main() -> None:
     bins = [int(number) for number in options.bins.split(",")]
     trained = {} if options.run is None else trained_bins(options.run, options.batch)
     found = measure(trained.get("bins", bins), options.batch, options.rounds, options.precision)
-    text = json.dumps({"asked_times_plain": ASKED[device().type], **trained, **found}, indent=1)
+    figures = {**where(Path.cwd()), "asked_times_plain": ASKED[device().type], **trained, **found}
+    text = json.dumps(figures, indent=1)
     print(text)
     if options.out:
         options.out.write_text(text + "\n")
