@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.run import kinds
@@ -54,7 +54,19 @@ class Head(Section):
     context: _head_context.ContextSpec | None = Field(
         None, description="long-term context from the feature bank; null: none"
     )
+    beside: Literal["videos", "bank"] = Field(
+        "videos", description="what the graph makes before the head, beside features: bank where there is a context"
+    )
     jitter: float = Field(0.1, ge=0, lt=0.5, description="shift of training segments' ends, relative to their length")
+
+    @model_validator(mode="after")
+    def _bank_where_read(self) -> "Head":
+        # dvc.yaml cannot ask whether there is a context; a set without people must not need a detector for its head.
+        if (self.context is not None) != (self.beside == "bank"):
+            raise ValueError(
+                f"beside is {self.beside!r}, context {self.context}: bank belongs to a context, videos to none"
+            )
+        return self
 
 
 def inputs(context: Context) -> Sequence[Path]:

@@ -9,7 +9,7 @@ from pipeline.bench.table_rows import Row, run_rows
 
 RECIPE = "bank_tal_world"
 ROWS = {
-    "plain": Row(("head.context=null",), "lofi", recipe=RECIPE),
+    "plain": Row(("head.context=null", "head.beside=videos"), "lofi", recipe=RECIPE),
     "NL' 60 s, centred": Row((), "lofi", recipe=RECIPE),
     "NL' 60 s, causal": Row(("head.context.mode=causal",), "lofi", recipe=RECIPE),
 }

@@ -68,14 +68,19 @@ def test_a_pretext_at_chance_is_said_to_be() -> None:
 
 
 def test_rows_of_the_bank_differ_by_the_context_alone(root: Path) -> None:
-    heads = {title: check(root, row.request).params["head"] for title, row in ROWS.items()}
+    plans = {title: check(root, row.request) for title, row in ROWS.items()}
+    # A head without context must not make the graph look for people first.
+    assert ["bank" in [node.name for node in plan.nodes] for plan in plans.values()] == [False, True, True]
+    heads = {title: plan.params["head"] for title, plan in plans.items()}
     contexts = {title: head.pop("context") for title, head in heads.items()}
+    assert [head.pop("beside") for head in heads.values()] == ["videos", "bank", "bank"]
     plain, centred, causal = ROWS
     assert heads[plain] == heads[centred] == heads[causal]
     assert contexts[plain] is None and contexts[centred]["mode"] == "centred"
     assert contexts[causal] == contexts[centred] | {"mode": "causal"}
     assert ROWS[plain].command == (
-        "python -m pipeline run --dataset world --recipe bank_tal_world --set 'head.context=null' --target evaluate@lofi"
+        "python -m pipeline run --dataset world --recipe bank_tal_world --set 'head.context=null' "
+        "--set 'head.beside=videos' --target evaluate@lofi"
     )
 
 

@@ -89,7 +89,7 @@ def project(planted: Path, tmp_path: Path) -> Path:
 def sections(root: Path, context: Mapping[str, Any] | None, localiser: str = "gtad") -> dict[str, Section]:
     raw = read_params(root / PARAMS_FILE)
     head = {"name": localiser, localiser: LOCALISERS[localiser], "training": TRAINING, "classifier": CLASSIFIER}
-    raw["head"] |= head | {"context": context}
+    raw["head"] |= head | {"context": context, "beside": "bank" if context else "videos"}
     raw["run"] |= {"tracking": False}
     raw["evaluate"] |= {"resamples": 100, "threads": 1}
     return check_params(raw, section_models(), PARAMS_FILE)
