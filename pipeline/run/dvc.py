@@ -6,6 +6,7 @@ dvc ignores SIGINT while a stage runs and does not pass SIGTERM on, so whoever s
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import psutil
 import yaml
 
 from pipeline.run.files import write_json
-from pipeline.run.params import ParameterError
+from pipeline.run.params import PARAMS_FILE, ParameterError, read_params
 
 GRAPH_FILE = "dvc.yaml"
 
@@ -171,8 +172,12 @@ class Node:
     after: tuple[str, ...]
 
 
-def read_graph(root: Path) -> dict[str, Node]:
+def read_graph(root: Path, params: Mapping[str, Any] | None = None) -> dict[str, Node]:
     """The stages of dvc.yaml by name, each after those it stands on.
+
+    Args:
+        root: of the project.
+        params: values that stand in for ``${section.key}`` in the paths; None: those of params.yaml, if there is one.
 
     Raises:
         ParameterError: there is no readable dvc.yaml.
@@ -181,13 +186,18 @@ def read_graph(root: Path) -> dict[str, Node]:
         stages = yaml.safe_load((root / GRAPH_FILE).read_text())["stages"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ParameterError(f"{root / GRAPH_FILE}: cannot be read: {error}") from error
+    if params is None:
+        params = read_params(root / PARAMS_FILE) if (root / PARAMS_FILE).is_file() else {}
+    values = {f"${{{section}.{key}}}": str(value) for section, of in params.items() if isinstance(of, Mapping)
+              for key, value in of.items()}  # fmt: skip
     entries: dict[str, tuple[str, str, list[str], list[str]]] = {}
     for stage, entry in stages.items():
         for key, variant in _matrix(stage, entry):
             name = f"{stage}@{variant}" if variant else stage
             made = [*entry.get("outs", []), *entry.get("metrics", [])]
             outs = [next(iter(out)) if isinstance(out, dict) else out for out in made]
-            filled = [[str(p).replace(f"${{item.{key}}}", variant) for p in ps] for ps in (entry.get("deps", []), outs)]
+            known = values | {f"${{item.{key}}}": variant}
+            filled = [[_fill(str(p), known) for p in ps] for ps in (entry.get("deps", []), outs)]
             entries[name] = stage, variant, filled[0], filled[1]
     after = {
         name: tuple(
@@ -205,6 +215,10 @@ def read_graph(root: Path) -> dict[str, Node]:
             raise ParameterError(f"{root / GRAPH_FILE}: the stages stand on each other in a circle")
         ordered[name] = Node(name, entries[name][0], entries[name][1], after[name])
     return ordered
+
+
+def _fill(path: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{[^}]*\}", lambda found: values.get(found[0], found[0]), path)
 
 
 def targets(graph: Mapping[str, Node]) -> list[str]:

@@ -92,7 +92,7 @@ def check(root: Path, request: Request) -> Plan:
     check_params(wanted, section_models(), PARAMS_FILE)
     name = str(wanted["ingest"]["dataset"])
     _check_source(root, name)
-    graph = read_graph(root)
+    graph = read_graph(root, wanted)
     if request.target is not None and request.target not in targets(graph):
         raise ParameterError(f"target {request.target!r} is not a stage; stages: {', '.join(targets(graph))}")
     own = request.workspace == "own" or (request.workspace == "auto" and wanted != standing)
