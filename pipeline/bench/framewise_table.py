@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pipeline.run.files import read_json
-from pipeline.run.launch import Request, check, launch
+from pipeline.bench.table_rows import run_metrics
+from pipeline.run.launch import Request
 
 REQUEST = Request("world", "coarse_fine_world", (), "framewise")
 COMMAND = "python -m pipeline run --recipe coarse_fine_world --target framewise"
@@ -22,11 +21,7 @@ def coarse_fine_world() -> dict[str, Any]:
     Raises:
         RuntimeError: the run failed; its output says why.
     """
-    root = Path.cwd()
-    workspace = check(root, REQUEST).workspace
-    if (status := launch(root, REQUEST)) != 0:
-        raise RuntimeError(f"{COMMAND} ended with {status}")
-    return figures(read_json(workspace / "reports" / "metrics" / "framewise.json")["metrics"])
+    return figures(run_metrics(REQUEST))
 
 
 def figures(metrics: Mapping[str, float]) -> dict[str, Any]:

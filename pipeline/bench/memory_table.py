@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.files import read_json
-from pipeline.run.launch import Request, check, launch
+from pipeline.bench.table_rows import run_metrics
+from pipeline.run.launch import Request
 
 REQUEST = Request("memory", "memory_world", (), "memory")
 COMMAND = "python -m pipeline run --dataset memory --recipe memory_world --target memory"
@@ -25,12 +25,10 @@ def memory_world() -> dict[str, Any]:
     Raises:
         RuntimeError: the run failed; its output says why.
     """
-    root = Path.cwd()
-    (root / "data" / "raw" / "memory").mkdir(parents=True, exist_ok=True)  # the graph wants it; nothing has to be in it
-    workspace = check(root, REQUEST).workspace
-    if (status := launch(root, REQUEST)) != 0:
-        raise RuntimeError(f"{COMMAND} ended with {status}")
-    return figures(read_json(workspace / "reports" / "metrics" / "memory.json")["metrics"])
+    (Path.cwd() / "data" / "raw" / "memory").mkdir(
+        parents=True, exist_ok=True
+    )  # the graph wants it; nothing has to be in it
+    return figures(run_metrics(REQUEST))
 
 
 def figures(metrics: Mapping[str, float]) -> dict[str, Any]:

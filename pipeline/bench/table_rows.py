@@ -43,6 +43,20 @@ def run_rows(rows: Mapping[str, Row]) -> dict[str, Any]:
     return figures(rows, done)
 
 
+def run_metrics(request: Request) -> dict[str, float]:
+    """Run what has not run yet, and read what the target stage measured.
+
+    Raises:
+        RuntimeError: the run failed; its output says why.
+    """
+    root = Path.cwd()
+    workspace = check(root, request).workspace
+    if (status := launch(root, request)) != 0:
+        raise RuntimeError(f"{command(request)} ended with {status}")
+    metrics: dict[str, float] = read_json(workspace / "reports" / "metrics" / f"{request.target}.json")["metrics"]
+    return metrics
+
+
 def figures(rows: Mapping[str, Row], workspaces: Mapping[str, Path]) -> dict[str, Any]:
     """The table of the rows that have a checkout in which they ran; the others are listed as not measured.
 
