@@ -20,6 +20,7 @@ from models.coarse_fine import build_frame_network
 from models.encoders import build_encoder
 from models.recogniser import recogniser
 from pipeline.bench import gpu
+from pipeline.training.device import set_threads
 
 PARTS: dict[str, tuple[str, ...]] = {
     "tsm": ("tsm_resnet18", "tsm_resnet50"),
@@ -69,6 +70,8 @@ def gpu_backbones(part: str | None = None, toy: bool = False) -> dict[str, Any]:
         ValueError: unknown part; no GPU and no ``toy``.
     """
     parts, where = gpu.chosen(PARTS, part), gpu.target(toy)
+    if where.type == "cpu":
+        set_threads(1)  # toy networks have 8 channels: see models/memory_format.py on channels-last and several threads
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     rows: list[gpu.Row] = []
