@@ -193,7 +193,7 @@ def write_stitched(plan: PlannedStitch, inputs: Sequence[Path], video_path: Path
             "box_track": np.zeros(0, dtype=np.int32),
             "shot_start": np.array(written.shots) / plan.fps,
         },
-        {"box_classes": "", "label_classes": ",".join(plan.classes)},
+        {"box_classes": "", "label_classes": "\n".join(plan.classes)},
     )
     segments = tuple(Segment(plan.classes[c], start / plan.fps, end / plan.fps) for c, start, end in written.actions)
     return Video(

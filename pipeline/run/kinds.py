@@ -87,18 +87,21 @@ COMPRESSED = Kind(
 
 TRUTH = Kind(
     name="truth",
-    version=1,
-    doc="Dense ground truth of one video; sparse truths (segments, video labels) are in the data set's JSON.",
+    version=2,
+    doc="Ground truth of the frames of one video that are known: all of a made one, the key frames of AVA.",
     arrays={
-        "pts": Array("float64", ("frame",), "s", "time of each source frame"),
+        "pts": Array("float64", ("frame",), "s", "time of each frame whose truth is known, without a box too"),
         "labels": Array("uint8", ("frame", "class"), "0/1", "frame labels, one column per class", compress=True),
         "box_frame": Array("int32", ("box",), "frame", "row of pts that the box belongs to", compress=True),
         "box": Array("float32", ("box", "4"), "px", "x1, y1, x2, y2 in source pixels", compress=True),
         "box_class": Array("int16", ("box",), "index", "0 = person, then the object classes", compress=True),
         "box_track": Array("int32", ("box",), "id", "track id, constant over the video", compress=True),
-        "shot_start": Array("float64", ("shot",), "s", "first frame of each shot"),
+        "box_action": Array(
+            "uint8", ("box", "class"), "0/1", "what a person does, columns as of labels", compress=True, optional=True
+        ),
+        "shot_start": Array("float64", ("shot",), "s", "first frame of each shot; none: the shots are not known"),
     },
-    attributes={"box_classes": str, "label_classes": str},
+    attributes={"box_classes": str, "label_classes": str},  # names: of boxes with commas between, of labels a line each
 )
 
 FEATURES = Kind(

@@ -167,13 +167,23 @@ def test_true_boxes_are_those_of_the_nearest_source_frame(tmp_path: Path) -> Non
         "box_track": np.array([5, 9, 5, 5, 9], np.int32), "shot_start": np.array([0.0, 0.3]),
     }  # fmt: skip
     write(path, arrays, {"box_classes": "person,ball", "label_classes": "a"})
-    true = _boxes.read_true_boxes(path, np.array([0.04, 0.12, 0.21, 0.9]))
+    true = _boxes.read_true_boxes(path, np.array([0.04, 0.12, 0.21, 0.38]))
     assert true is not None
     assert true.picture.tolist() == [0, 0, 2, 3, 3]
+    assert true.known.all() and true.action is None and true.actions == ("a",)
     assert (true.box == box).all()
     assert true.classes == ("person", "ball")
     assert true.track[0] == true.track[2] != true.track[3], "the same person after a cut is another tube"
     assert len(set(true.track[[0, 1, 3, 4]])) == 4
+    acts = np.array([[1, 0], [0, 0], [0, 1], [1, 1], [0, 0]], np.uint8)
+    known = {"pts": np.array([0.0, 1.0, 2.0, 3.0]), "labels": np.zeros((4, 2), np.uint8), "box_action": acts}
+    write(path, arrays | known, {"box_classes": "person,ball", "label_classes": "talk to (a person, a group)\nrun"})
+    sparse = _boxes.read_true_boxes(path, np.array([0.0, 0.5, 1.95, 2.95, 3.9]))
+    assert sparse is not None and sparse.action is not None
+    assert sparse.known.tolist() == [True, False, True, True, False], "beside the key frames nothing is known"
+    assert sparse.picture.tolist() == [0, 0, 2, 3, 3]
+    assert (sparse.action == acts.astype(bool)).all()
+    assert sparse.actions == ("talk to (a person, a group)", "run")
     empty = arrays | {name: arrays[name][:0] for name in ("box_frame", "box", "box_class", "box_track")}
     write(path, empty, {"box_classes": "", "label_classes": "a"})
     assert _boxes.read_true_boxes(path, np.zeros(1)) is None

@@ -44,7 +44,7 @@ class Truth:
             path,
             {"pts": self.pts, "labels": self.labels, "box_frame": self.box_frame, "box": self.box,
              "box_class": self.box_class, "box_track": self.box_track, "shot_start": self.shot_start},
-            {"box_classes": ",".join(BOX_CLASSES), "label_classes": ",".join(CLASSES)},
+            {"box_classes": ",".join(BOX_CLASSES), "label_classes": "\n".join(CLASSES)},
         )  # fmt: skip
 
 
