@@ -17,9 +17,13 @@ NO_TRACK = -1
 """Track of rows that follow nothing."""
 
 
-def instants(duration_s: float) -> np.ndarray:
-    """The middles of whole seconds; a video shorter than one has its first."""
-    return np.arange(STEP_S / 2, max(duration_s, STEP_S), STEP_S)
+FIRST_S = STEP_S / 2
+"""Instant of a bank's first row unless it says otherwise: the middles of whole seconds."""
+
+
+def instants(duration_s: float, first_s: float = FIRST_S) -> np.ndarray:
+    """The instants of a bank's rows, from ``first_s`` on; a video shorter than a second has one."""
+    return np.arange(first_s, max(duration_s, STEP_S), STEP_S)
 
 
 def row_classes(classes: Sequence[str], wanted: Sequence[RowKind]) -> list[str]:
@@ -34,6 +38,7 @@ def rows_of(
     duration_s: float,
     wanted: Sequence[RowKind] = ("person", "object"),
     grid: int = 4,
+    first_s: float = FIRST_S,
 ) -> dict[str, np.ndarray]:
     """Arrays ``t``, ``track``, ``label``, ``box``, ``score`` by row, in the order of time, then track, then cell.
 
@@ -47,11 +52,12 @@ def rows_of(
         duration_s: of the video.
         wanted: which kinds of rows.
         grid: cells each way.
+        first_s: the first instant; the others follow every second.
     """
     from pipeline.video.tracks import box_at
 
     height, width = size
-    when = instants(duration_s)
+    when = instants(duration_s, first_s)
     names = row_classes(classes, wanted)
     kept = [("person" if name == "person" else "object") in wanted for name in classes]
     rows: list[tuple[float, int, int, np.ndarray, float]] = []

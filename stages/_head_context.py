@@ -25,7 +25,7 @@ from pipeline.datasets.bank_windows import (
 from pipeline.datasets.schema import Video
 from pipeline.run.params import Section
 from pipeline.run.stage import StageError
-from stages import _memory, _outputs
+from stages import _bank_index, _outputs
 from stages._bank_rows import RowKind
 
 if TYPE_CHECKING:
@@ -145,13 +145,13 @@ def open_banks(root: Path, videos: Sequence[Video], spec: ContextSpec, dim: int 
     Raises:
         StageError: none of the videos has a bank, no bank has a row of the wanted kinds, or features of another size.
     """
-    paths = _memory.bank_paths(root, videos)
+    paths = _bank_index.bank_paths(root, videos)
     if not paths:
         raise StageError(
             f"head.context needs feature banks, and none of {len(videos)} videos has one in {_outputs.BANK}; "
             "run the stage `bank`, or set head.context=null and train the head again"
         )
-    index = _memory.index(paths, _memory.Window(kinds=spec.kinds, min_score=spec.min_score))
+    index = _bank_index.index_kinds(paths, spec.kinds, spec.min_score)
     if not index.rows:
         raise StageError(
             f"head.context.kinds = {', '.join(spec.kinds)}, min_score = {spec.min_score:g}: no row of the banks of "

@@ -1,9 +1,10 @@
-"""Clips of the stage ``memory``: every second of a video, its labels, its short-term features, and its window of the bank.
+"""Clips of the stage ``memory``: when, their labels, their short-term features, and their windows of the bank.
 
-Plain arrays until :func:`batch`. A video without a bank (its file failed) has no clips.
+What a clip is, a task says (``_memory_seconds``, ``_memory_boxes``, ``_memory_segments``). Plain arrays until :func:`batch`.
+A video without a bank (its file failed) has no clips.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -12,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.datasets.bank_windows import BankIndex, WindowMode, WindowRule, index_banks, read_window, stack_windows
-from pipeline.datasets.frame_labels import frame_labels
-from pipeline.datasets.schema import Dataset, Video
+from pipeline.datasets.bank_windows import BankIndex, WindowMode, WindowRule, read_window, stack_windows
+from pipeline.datasets.schema import Video
 from pipeline.run import kinds
 from pipeline.run.artifacts import ArtifactError
 from pipeline.run.params import Section
-from stages import _outputs
-from stages._bank_rows import RowKind, instants
+from stages._bank_index import bank_paths, names_of
+from stages._bank_rows import FIRST_S, STEP_S, RowKind, instants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,38 +44,80 @@ class Variant(Section):
 
     operator: Literal["none", "sto", "nl", "avg", "max"] = Field(description="none: the 3D CNN's features alone")
     window_s: float | None = Field(None, gt=0, description="length of the window; none and sto have no window")
+    noun_window_s: float | None = Field(None, gt=0, description="task segments: of the nouns' network; null: the same")
     lr: float | None = Field(None, gt=0, description="in place of the training's: a linear model takes a higher one")
 
     @model_validator(mode="after")
     def _window_where_read(self) -> "Variant":
-        if (self.window_s is None) != (self.operator in ("none", "sto")):
-            raise ValueError(
-                f"operator {self.operator} and window_s {self.window_s}: none and sto have none, others one"
-            )
+        for name in ("window_s", "noun_window_s"):
+            value, needed = getattr(self, name), name == "window_s" and self.operator not in ("none", "sto")
+            if (value is None and needed) or (value is not None and self.operator in ("none", "sto")):
+                raise ValueError(
+                    f"operator {self.operator} and {name} {value}: none and sto have none, the others a window_s"
+                )
         return self
 
 
 class Ragged(NamedTuple):
-    """Any number of rows for each of N clips: ``rows`` [M, D], those of clip n from ``first[n]`` to ``first[n + 1]``."""
+    """Any number of rows for each of N clips: of ``rows`` [M, D], clip n has those from ``first[n]`` to ``last[n]``."""
 
     rows: NDArray[np.floating]
     first: NDArray[np.int64]
+    last: NDArray[np.int64]
 
     def padded(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Rows of some clips ``[B, Q, D]``, zeros behind, and which are filled ``[B, Q]``; Q is at least 1."""
-        count = self.first[chosen + 1] - self.first[chosen]
+        count = self.last[chosen] - self.first[chosen]
         filled = np.arange(max(1, int(count.max(initial=0)))) < count[:, None]
         table = np.zeros((*filled.shape, self.rows.shape[1]), np.float32)
-        table[filled] = np.concatenate([self.rows[:0], *(self.rows[self.first[n] : self.first[n + 1]] for n in chosen)])
+        table[filled] = np.concatenate([self.rows[:0], *(self.rows[self.first[n] : self.last[n]] for n in chosen)])
         return table, filled
+
+
+class BankRows(NamedTuple):
+    """The n rows of one video's bank.
+
+    ``t``, ``label`` (of ``classes``), ``score`` [n]; ``box`` [n, 4] px; ``feature`` [n, D] is of the short-term side;
+    ``instants`` [K] are all that the bank has, ``reach_s`` is how far a feature's clip reaches to either side.
+    """
+
+    path: Path
+    t: NDArray[np.float64]
+    label: NDArray[np.int16]
+    score: NDArray[np.float32]
+    box: NDArray[np.float32]
+    feature: NDArray[np.floating]
+    classes: tuple[str, ...]
+    instants: NDArray[np.float64]
+    reach_s: float
+
+    def of_kinds(self, wanted: Sequence[RowKind], min_score: float) -> NDArray[np.int64]:
+        """The rows of these kinds whose detection has ``min_score``, in the order of time."""
+        labels = [self.classes.index(name) for name in names_of(self.classes, wanted)]
+        return np.flatnonzero(np.isin(self.label, labels) & (self.score >= min_score))
+
+
+class Taken(NamedTuple):
+    """A video's n clips as a task takes them: ``t`` [n] instants of its bank, ``labels`` [n, C], and for a clip that is one
+    box its ``row`` [n] of the bank and its ``box`` [n, 4].
+    """
+
+    t: NDArray[np.float64]
+    labels: NDArray[np.bool_]
+    row: NDArray[np.int64] | None = None
+    box: NDArray[np.float32] | None = None
+
+
+Task = Callable[[Video, BankRows], Taken]
 
 
 @dataclass(frozen=True)
 class Clips:
     """N clips of V videos.
 
-    ``ids`` the videos; ``video`` [N] number of each clip's; ``t`` [N] middle of its second; ``seen_s`` [N] up to when its
-    window reaches, or its middle; ``labels`` [N, C]; ``short`` what is classified; ``own`` the clip's tracked rows (STO).
+    ``ids`` the videos; ``video`` [N] number of each clip's; ``t`` [N] its instant; ``seen_s`` [N] up to when its window
+    reaches, or its instant; ``labels`` [N, C]; ``short`` what is classified; ``own`` the rows of its instant (STO); ``box``
+    [N, 4] of a clip that is a box, as the task has it.
     """
 
     ids: tuple[str, ...]
@@ -85,65 +127,68 @@ class Clips:
     labels: NDArray[np.bool_]
     short: Ragged
     own: Ragged
+    box: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.t)
 
 
-def bank_paths(root: Path, videos: Sequence[Video]) -> dict[str, Path]:
-    """The banks that there are, by video."""
-    return {video.id: path for video, path in _outputs.existing(root, _outputs.BANK, videos).items()}
+def read_rows(path: Path) -> BankRows:
+    """One video's bank.
+
+    Raises:
+        ArtifactError: a short-term feature is not finite.
+    """
+    with kinds.BANK.open(path) as reader:
+        t, label, score, box = (reader[name] for name in ("t", "label", "score", "box"))
+        feature = reader["short" if "short" in reader else "feature"]
+        about = reader.attributes
+    if not np.isfinite(feature).all():
+        raise ArtifactError(f"{path}: a short-term feature is not finite")
+    first = float(t[0]) % STEP_S if len(t) else FIRST_S
+    return BankRows(
+        path, t, label, score, box, feature, tuple(about["classes"].split(",")),
+        instants(about["duration_s"], first), about["window_s"] / 2,
+    )  # fmt: skip
 
 
-def index(paths: Mapping[str, Path], window: Window) -> BankIndex:
-    """Index banks for the wanted kinds of rows; raises as :func:`index_banks`."""
-    return index_banks(paths, min_score=window.min_score, classes=_names(next(iter(paths.values())), window.kinds))
-
-
-def read_clips(root: Path, dataset: Dataset, videos: Sequence[Video], window: Window) -> Clips:
+def read_clips(root: Path, videos: Sequence[Video], window: Window, task: Task, classes: int) -> Clips:
     """All clips of the videos that have a bank.
+
+    Args:
+        root: of the project.
+        videos: in order.
+        window: what is read.
+        task: a video's clips and their labels.
+        classes: C of the labels.
 
     Raises:
         ArtifactError: a bank without the rows that ``window.short`` names, or features that are not finite.
-        ValueError: a label that is no class of the data set.
     """
     paths = bank_paths(root, videos)
     known = [video for video in videos if video.id in paths]
-    classes = {name: i for i, name in enumerate(dataset.classes)}
-    t, seen, labels, video_number = [], [], [np.zeros((0, len(classes)), bool)], []
-    parts: dict[str, list[NDArray[np.floating]]] = {"short": [], "own": []}
-    counts: dict[str, list[NDArray[np.int64]]] = {"short": [np.zeros(1, np.int64)], "own": [np.zeros(1, np.int64)]}
+    t, seen, boxes = [np.zeros(0)], [np.zeros(0)], [np.zeros((0, 4), np.float32)]
+    labels, numbers = [np.zeros((0, classes), bool)], [np.zeros(0, np.int64)]
+    short, own = list[Ragged](), list[Ragged]()
     for number, video in enumerate(known):
-        with kinds.BANK.open(paths[video.id]) as reader:
-            at, label, score = reader["t"], reader["label"], reader["score"]
-            feature = reader["short" if "short" in reader else "feature"]
-            duration, reach = reader.attributes["duration_s"], reader.attributes["window_s"] / 2
-        if not np.isfinite(feature).all():
-            raise ArtifactError(f"{paths[video.id]}: a short-term feature is not finite")
-        middle = instants(duration)
-        for name, wanted in (("short", (window.short,)), ("own", window.kinds)):
-            names = _names(paths[video.id], wanted)
-            mine = np.flatnonzero(np.isin(label, _numbers(paths[video.id], names)) & (score >= window.min_score))
-            if name == "short" and window.short == "global" and len(mine) != len(middle):
-                raise ArtifactError(f"{paths[video.id]}: has no rows of kind global; add it to bank.kinds")
-            parts[name].append(feature[mine])
-            counts[name].append(np.searchsorted(at[mine], middle, "right") - np.searchsorted(at[mine], middle, "left"))
-        t.append(middle)
-        seen.append(middle + reach - window.settle_s if window.mode == "causal" else middle)
-        labels.append(frame_labels(video.segments, classes, middle).dense())
-        video_number.append(np.full(len(middle), number, np.int64))
-    none = np.zeros(0)
+        rows = read_rows(paths[video.id])
+        taken = task(video, rows)
+        if taken.row is not None:
+            short.append(Ragged(rows.feature[taken.row], np.arange(len(taken.t)), np.arange(1, len(taken.t) + 1)))
+        else:
+            short.append(_at(rows, (window.short,), window.min_score, taken.t))
+            if window.short == "global" and (short[-1].last - short[-1].first != 1).any():
+                raise ArtifactError(f"{rows.path}: has no rows of kind global; add it to bank.kinds")
+        own.append(_at(rows, window.kinds, window.min_score, taken.t))
+        t.append(taken.t)
+        seen.append(taken.t + rows.reach_s - window.settle_s if window.mode == "causal" else taken.t)
+        labels.append(taken.labels)
+        boxes.append(taken.box if taken.box is not None else np.zeros((len(taken.t), 4), np.float32))
+        numbers.append(np.full(len(taken.t), number, np.int64))
     return Clips(
-        tuple(video.id for video in known),
-        np.concatenate([none.astype(np.int64), *video_number]),
-        np.concatenate([none, *t]),
-        np.concatenate([none, *seen]),
-        np.concatenate(labels),
-        *(
-            Ragged(np.concatenate(parts[name]) if known else np.zeros((0, 1)), np.cumsum(np.concatenate(counts[name])))
-            for name in ("short", "own")
-        ),
-    )
+        tuple(video.id for video in known), np.concatenate(numbers), np.concatenate(t), np.concatenate(seen),
+        np.concatenate(labels), _joined(short), _joined(own), np.concatenate(boxes),
+    )  # fmt: skip
 
 
 def batch(
@@ -174,16 +219,19 @@ def batch(
     return torch.from_numpy(short), torch.from_numpy(present), torch.from_numpy(rows), torch.from_numpy(valid)
 
 
-def _classes(path: Path) -> list[str]:
-    with kinds.BANK.open(path) as reader:
-        return list(reader.attributes["classes"].split(","))
+def _at(rows: BankRows, wanted: Sequence[RowKind], min_score: float, t: NDArray[np.float64]) -> Ragged:
+    """The rows of some kinds at each of the instants ``t``."""
+    mine = rows.of_kinds(wanted, min_score)
+    at = rows.t[mine]
+    return Ragged(rows.feature[mine], np.searchsorted(at, t, "left"), np.searchsorted(at, t, "right"))
 
 
-def _names(path: Path, wanted: Sequence[RowKind]) -> list[str]:
-    """Row classes of these kinds."""
-    own = ("person", "grid", "global")
-    return [name for name in _classes(path) if (name if name in own else "object") in wanted]
-
-
-def _numbers(path: Path, names: Sequence[str]) -> list[int]:
-    return [number for number, name in enumerate(_classes(path)) if name in names]
+def _joined(parts: Sequence[Ragged]) -> Ragged:
+    start = np.cumsum([0, *(len(part.rows) for part in parts)])
+    first, last = (
+        np.concatenate(
+            [np.zeros(0, np.int64), *(getattr(part, end) + at for part, at in zip(parts, start, strict=False))]
+        )
+        for end in ("first", "last")
+    )
+    return Ragged(np.concatenate([part.rows for part in parts]) if parts else np.zeros((0, 1)), first, last)

@@ -1,9 +1,9 @@
 """bank: the long-term feature bank of every video (Wu et al., CVPR 2019; thesis, chapter 7).
 
 In: frames, tracks, and the encoder after ``pretrain``. Out: one ``bank`` artifact per video: for each second, a row for
-each person and object that is tracked in its middle (and, if asked for, for each cell of a grid and for the whole picture),
-with the region's feature. The encoder sees the snippet around that instant, its last feature map is averaged over time, and
-the region is aligned and maximised (cells and pictures: averaged).
+each person and object that is tracked in its middle, or where ``first_s`` puts the instants (and, if asked for, for each
+cell of a grid and for the whole picture), with the region's feature. The encoder sees the snippet around that instant, its
+last feature map is averaged over time, and the region is aligned and maximised (cells and pictures: averaged).
 
 With an ``encoder`` of its own the bank is decoupled (section 7.1.2): ``feature`` is of that encoder, and ``short`` beside it
 of the one after ``pretrain``, which the short-term side goes on with. Without, both are the same and there is no ``short``.
@@ -25,7 +25,7 @@ from pipeline.run.runner import main
 from pipeline.run.stage import Context, Unit, VideoStage, totals
 from stages import _encoder, _outputs, _snippets
 from stages._bank_description import Description, described
-from stages._bank_rows import NO_TRACK, RowKind, row_classes, rows_of
+from stages._bank_rows import FIRST_S, NO_TRACK, STEP_S, RowKind, row_classes, rows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,9 @@ class Bank(Section):
     short_side: int = Field(ge=32, description="px of the pictures that the encoder sees; finer regions cost more")
     kinds: tuple[RowKind, ...] = Field(("person", "object"), min_length=1, description="of rows")
     grid: int = Field(4, ge=1, description="cells of the grid, each way")
+    first_s: float = Field(
+        FIRST_S, ge=0, lt=STEP_S, description="instant of the first rows, s; then every second. AVA's key frames: 0"
+    )
     region: int = Field(7, ge=1, description="cells of an aligned region, each way")
     precision: Literal["fp32", "fp16"] = Field("fp32", description="of the stored features")
     encoder: str | None = Field(
@@ -89,7 +92,7 @@ def fill(unit: Unit, params: Bank, folder: Path) -> Mapping[str, Any]:
         arrays = {name: reader[name] for name in kinds.TRACKS.arrays}
     size = (attributes["height"], attributes["width"])
     classes = attributes["classes"].split(",")
-    rows = rows_of(arrays, classes, size, attributes["duration_s"], params.kinds, params.grid)
+    rows = rows_of(arrays, classes, size, attributes["duration_s"], params.kinds, params.grid, params.first_s)
     names = row_classes(classes, params.kinds)
     spec = _encoder.load_spec(files[1].parent)
     features = {

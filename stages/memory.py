@@ -1,37 +1,59 @@
 """memory: what a long-term feature bank adds to a 3D CNN (Wu et al., CVPR 2019; thesis, chapter 7, table 7.1).
 
-In: the banks and the segments of the data set. A clip is every second of a video, labelled by the segments that hold its
-middle; its short-term features are rows of the bank at that second (the whole picture, or each person). Each of ``variants``
-(the features alone, STO, attention, average or maximum over a window of the bank) is trained ``seeds`` times and scored on
-``testing``. Out: the models, their histories, the scores (``scores.npz``: by variant [seeds, N, classes]; labels; names of
-the rows), the table ``table.json``: mAP of the classes that count, with 95 % intervals over videos and trainings, gains
-over the first variant on the same resamples, and how often those classes are told apart; and ``attention.json``: where the
-longest window was looked at.
+In: the banks of the data set, and what its ``task`` tells: the segments of videos (``seconds``: what happens in each second;
+``segments``: verb and noun of each segment), or what each person does in its box (``boxes``). A clip is an instant of the
+bank or a box at one; its short-term features are rows of the bank at that instant. Each of ``variants`` (the features alone,
+STO, attention, average or maximum over a window of the bank) is trained ``seeds`` times and scored on ``testing``. Out: the
+models, their histories, the scores (``scores.npz``: by variant [seeds, N, classes]; labels; names of the rows; of
+``segments`` for verb and noun each), the table ``table.json`` of the task's figures with 95 % intervals over videos and
+trainings and gains over the first variant on the same resamples; ``attention.json``: where the longest window was looked at;
+of ``boxes`` AVA's CSVs too.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.datasets.schema import SUBSETS, Dataset
 from pipeline.run import kinds
-from pipeline.run.files import write_bytes, write_json
+from pipeline.run.files import write_bytes
 from pipeline.run.params import Section
 from pipeline.run.runner import main
-from pipeline.run.stage import Context, DatasetStage, StageError
-from stages import _memory, _memory_training, _outputs, _training
+from pipeline.run.stage import Context, DatasetStage
+from stages import (
+    _box_labels,
+    _memory,
+    _memory_boxes,
+    _memory_examples,
+    _memory_seconds,
+    _memory_segments,
+    _memory_table,
+    _memory_training,
+    _outputs,
+    _training,
+)
 from stages._memory_training import Data
+
+Scores = dict[str, np.ndarray]
 
 
 class Memory(Section):
     """Section ``memory`` of params.yaml."""
 
+    task: Literal["seconds", "boxes", "segments"] = Field(
+        "seconds",
+        description="seconds: what happens in each (Charades); boxes: what each person does at key frames (AVA); "
+        "segments: verb and noun of each (EPIC-Kitchens)",
+    )
     classes: tuple[str, ...] = Field((), description="that count, as far as the data set has them; none of them: all")
     window: _memory.Window = _memory.Window()
+    match_iou: float = Field(
+        _box_labels.MATCH_IOU, gt=0, le=1, description="boxes: overlap with the true one that a training box needs"
+    )
+    segments: _memory_segments.Segments = _memory_segments.Segments()
     variants: dict[str, _memory.Variant] = Field(
         min_length=2, description="the first is what the others are set against"
     )
@@ -45,137 +67,117 @@ class Memory(Section):
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of test videos and trainings")
 
     @model_validator(mode="after")
-    def _plain_names(self) -> "Memory":
+    def _usable(self) -> "Memory":
         if wrong := [name for name in self.variants if not name.replace("_", "").isalnum()]:
             raise ValueError(f"variants: {wrong[0]!r} names files; allowed: letters, digits and _")
+        if self.task == "segments" and self.classes:
+            raise ValueError(f"classes are {', '.join(self.classes)}; with task segments all count: set classes=[]")
         return self
 
 
 def inputs(context: Context) -> Sequence[Path]:
-    """The data set and its banks."""
-    return [context.root / _outputs.DATASET_FILE, context.root / _outputs.BANK]
+    """The data set and its banks; for boxes what is true of its videos."""
+    found = [context.root / _outputs.DATASET_FILE, context.root / _outputs.BANK]
+    if context.params.task == "boxes":
+        dataset = Dataset.load(found[0])
+        truths = [_outputs.truth(context.root, video) for name in SUBSETS[1:] for video in dataset.subset(name)]
+        found += [path for path in truths if path.is_file()]
+    return found
 
 
 def memory(context: Context) -> Mapping[str, float]:
     """Train every variant with every seed, score, compare."""
-    from models.weights import save_weights
-    from pipeline.evaluation.frame_bootstrap import frame_maps
-
     params: Memory = context.params
     dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
-    data = read(context.root, dataset, params)
-    known = [name for name in params.classes if name in dataset.classes] or list(dataset.classes)
-    scores: dict[str, np.ndarray] = {}
+    parts = read(context.root, dataset, params)
+    data = next(iter(parts.values()))
     metrics: dict[str, float] = {
         "training_clips": float(len(data.training)),
         "test_clips": float(len(data.testing)),
         "test_videos": float(len(data.testing.ids)),
         "without_bank": float(sum(len(dataset.subset(s)) for s in SUBSETS[1:]) - len(data.banks.banks)),
-        "counted_classes": float(len(known)),
+        "counted_classes": float(len(data.scored)),
         "positives": float(data.testing.labels[:, list(data.scored)].sum()),
     }
-    windows = {name: v.window_s for name, v in params.variants.items() if v.operator == "nl" and v.window_s is not None}
-    longest = max(windows, key=lambda name: windows[name]) if windows else None
+    scores: dict[str, Scores] = {}
     shown: list[dict[str, object]] = []
-    for name, variant in params.variants.items():
-        tables = []
-        for seed in range(params.seeds):
-            own = {"seed": params.training.seed + seed, "lr": variant.lr or params.training.lr}
-            options = params.training.model_copy(update=own)
-            model = _memory_training.fit(
-                context, data, params.window, params.network, variant, options, f"{name}-{seed}", len(dataset.classes),
-                params.counted_steps,
-            )  # fmt: skip
-            tables.append(_memory_training.score(model, data.testing, data, params.window, variant))
-            spec = {"classes": list(dataset.classes), "variant": name, **variant.model_dump(mode="json")}
-            write_bytes(context.result / "models" / f"{name}-{seed}.safetensors", save_weights(model, spec))
-            if name == longest and seed == 0:
-                shown = _shown(model, data, params, name, tables[0], dataset.classes)
-        scores[name] = np.stack(tables)
-        metrics[f"covered/{name}"] = _memory_training.covered(data.testing, data.banks, params.window, variant)
-    for key, columns in (("mAP", data.scored), ("all_mAP", tuple(range(len(dataset.classes))))):
-        maps = frame_maps(
-            scores,
-            data.testing.labels,
-            data.testing.video,
-            columns,
-            resamples=params.resamples,
-            seed=params.training.seed,
-        )
-        baseline = next(iter(scores))
-        for name in scores:
-            found = {key: maps.interval(name)}
-            if name != baseline:
-                found[f"{key}_gain"] = maps.difference(name, baseline)
-            for label, interval in found.items():
-                metrics |= {f"{label}/{name}": interval.value, f"{label}_low/{name}": interval.low}
-                metrics[f"{label}_high/{name}"] = interval.high
-    metrics |= _memory_training.told_apart(scores, data, params.resamples, params.training.seed)
-    _write(context.result / "scores", scores, data, metrics, shown)
+    for part, one in parts.items():
+        scores[part], looked = _train(context, params, one, part)
+        shown += looked
+        for name, variant in params.variants.items():
+            metrics[f"covered/{part}{'_' if part else ''}{name}"] = _memory_training.covered(
+                one.testing, one, _of_part(variant, part)
+            )
+    metrics |= _measure(context, dataset, params, parts, scores)
+    _memory_table.write(context.result / "scores", parts, scores, metrics, shown)
     return metrics
 
 
-def read(root: Path, dataset: Dataset, params: Memory) -> Data:
-    """Clips and banks of all subsets.
+def read(root: Path, dataset: Dataset, params: Memory) -> dict[str, Data]:
+    """The clips of the task, by the name of what is classified: ``verb`` and ``noun``, or one without a name.
 
     Raises:
         StageError: nothing to train on, or nothing to test.
     """
-    subsets = {name: dataset.subset(name) for name in SUBSETS[1:]}
-    clips = {name: _memory.read_clips(root, dataset, videos, params.window) for name, videos in subsets.items()}
-    classes = [name for name in params.classes if name in dataset.classes] or dataset.classes
-    scored = tuple(dataset.classes.index(name) for name in classes)
-    for name in ("training", "testing"):
-        if not clips[name].labels[:, list(scored)].any():
-            raise StageError(
-                f"data set {dataset.name}: no second of {name} with a bank has any of the classes {', '.join(classes)}"
+    counted = [name for name in params.classes if name in dataset.classes] or list(dataset.classes)
+    if params.task == "segments":
+        return _memory_segments.read(root, dataset, params.window, params.segments)
+    if params.task == "boxes":
+        return {"": _memory_boxes.read(root, dataset, counted, params.window, params.match_iou)}
+    return {"": _memory_seconds.read(root, dataset, counted, params.window)}
+
+
+def _train(context: Context, params: Memory, data: Data, part: str) -> tuple[Scores, list[dict[str, object]]]:
+    """Scores [S, N, C] of the test clips by variant, and examples of the longest window's attention."""
+    from models.weights import save_weights
+
+    variants = {name: _of_part(variant, part) for name, variant in params.variants.items()}
+    longest = _memory_examples.longest_window(variants)
+    scores: Scores = {}
+    shown: list[dict[str, object]] = []
+    for name, variant in variants.items():
+        tables = []
+        for seed in range(params.seeds):
+            training = f"{part}{'-' if part else ''}{name}-{seed}"
+            own = {"seed": params.training.seed + seed, "lr": variant.lr or params.training.lr}
+            options = params.training.model_copy(update=own)
+            model = _memory_training.fit(
+                context, data, params.network, variant, options, training, params.counted_steps
             )
-    paths = _memory.bank_paths(root, [video for videos in subsets.values() for video in videos])
-    training, validation, testing = clips.values()
-    return Data(training, validation, testing, _memory.index(paths, params.window), scored)
+            tables.append(_memory_training.score(model, data.testing, data, variant))
+            spec = {"classes": list(data.classes), "variant": name, **variant.model_dump(mode="json")}
+            write_bytes(context.result / "models" / f"{training}.safetensors", save_weights(model, spec))
+            if name == longest and seed == 0:
+                shown = _memory_examples.looked(model, data, name, variant, tables[0], params.examples)
+        scores[name] = np.stack(tables)
+    return scores, shown
 
 
-def _shown(
-    model: "object", data: Data, params: Memory, name: str, scores: np.ndarray, classes: Sequence[str]
-) -> list[dict[str, object]]:
-    """Attention of the clips that a class that counts is most surely and rightly said of, one of a video, class by class."""
-    testing, found, used = data.testing, list[dict[str, object]](), set[int]()
-    queues = {c: [n for n in np.argsort(-scores[:, c], kind="stable") if testing.labels[n, c]] for c in data.scored}
-    while len(found) < params.examples and any(queues.values()):
-        for c, queue in queues.items():
-            n = next((n for n in queue if testing.video[n] not in used), None)
-            queues[c] = [] if n is None else [m for m in queue if testing.video[m] not in used and m != n]
-            if n is None or len(found) == params.examples:
-                continue
-            used.add(int(testing.video[n]))
-            looked = _memory_training.attention(model, testing, data, params.window, params.variants[name], int(n))  # type: ignore[arg-type]
-            found.append(
-                {
-                    "variant": name, "video": testing.ids[testing.video[n]], "t": float(testing.t[n]),
-                    "label": classes[c], "score": float(scores[n, c]), "rows": looked,
-                }
-            )  # fmt: skip
-    return found
+def _of_part(variant: _memory.Variant, part: str) -> _memory.Variant:
+    """The variant of one of the networks: nouns may have a window of their own."""
+    window_s = (variant.noun_window_s if part == "noun" else None) or variant.window_s
+    return variant.model_copy(update={"window_s": window_s, "noun_window_s": None})
 
 
-def _write(
-    folder: Path, scores: Mapping[str, np.ndarray], data: Data, metrics: Mapping[str, float], shown: Sequence[object]
-) -> None:
-    buffer = io.BytesIO()
-    names = np.array(
-        [f"{data.testing.ids[v]} {t:.3f}" for v, t in zip(data.testing.video, data.testing.t, strict=True)]
-    )
-    arrays: dict[str, Any] = {f"scores_{name}": one for name, one in scores.items()}
-    np.savez(buffer, labels=data.testing.labels, names=names, **arrays)
-    write_bytes(folder / "scores.npz", buffer.getvalue())
-    write_json(folder / "table.json", dict(metrics))
-    write_json(folder / "attention.json", list(shown))
+def _measure(
+    context: Context, dataset: Dataset, params: Memory, parts: Mapping[str, Data], scores: Mapping[str, Scores]
+) -> dict[str, float]:
+    baseline, seed = next(iter(params.variants)), params.training.seed
+    if params.task == "segments":
+        separator = params.segments.separator
+        return _memory_segments.measure(dataset, parts, scores, separator, params.resamples, seed)
+    data, tables = parts[""], scores[""]
+    if params.task == "boxes":
+        truth = _memory_boxes.true_table(context.root, dataset, data)
+        _memory_boxes.write(context.result / "scores" / "ava", data, truth, tables)
+        return _memory_boxes.measure(data, truth, tables, baseline, params.resamples, seed)
+    return _memory_seconds.measure(data, tables, baseline, params.resamples, seed)
 
 
 STAGE = DatasetStage(
     name="memory",
     section=Memory,
-    reads=(kinds.BANK,),
+    reads=(kinds.BANK, kinds.TRUTH),
     needs="gpu",
     inputs=inputs,
     run=memory,

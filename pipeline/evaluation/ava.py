@@ -52,6 +52,24 @@ class AvaResult:
 
 
 @dataclass(frozen=True)
+class AvaMatches:
+    """N detections that count, in the script's order, and M true boxes.
+
+    ``hit`` [N] whether right; ``label``, ``score``, ``video`` (its id) [N]; ``true_label`` and
+    ``true_video`` [M]; ``key_frames`` that the truth knows; ``unknown_frames`` with detections alone.
+    """
+
+    hit: NDArray[np.bool_]
+    label: IntArray
+    score: FloatArray
+    video: NDArray[np.object_]
+    true_label: IntArray
+    true_video: NDArray[np.object_]
+    key_frames: int
+    unknown_frames: int
+
+
+@dataclass(frozen=True)
 class _Table:
     """Rows that count, grouped by picture in order of appearance; within one in the script's order."""
 
@@ -82,6 +100,30 @@ def ava_map(
     Raises:
         ValueError: a true box ends before it starts (the script refuses the file), or no class is given.
     """
+    return result_of(match_ava(truth, detections, classes, excluded, variant, iou), classes)
+
+
+def result_of(matched: AvaMatches, classes: Mapping[int, str]) -> AvaResult:
+    """The figures of matched detections; ``classes`` as of :func:`ava_map`."""
+    ids = tuple(sorted(classes))
+    ap = np.full(len(ids), np.nan)
+    for place, id_ in enumerate(ids):
+        positives = int((matched.true_label == id_).sum())
+        if positives:
+            rows = np.flatnonzero(matched.label == id_)
+            ap[place] = _average_precision(matched.score[rows], matched.hit[rows], positives)
+    return AvaResult(ids, ap, matched.key_frames, len(matched.true_label), len(matched.label), matched.unknown_frames)
+
+
+def match_ava(
+    truth: AvaFile,
+    detections: AvaFile,
+    classes: Mapping[int, str],
+    excluded: frozenset[tuple[str, float]] = frozenset(),
+    variant: Variant = "official",
+    iou: float = 0.5,
+) -> AvaMatches:
+    """What became of each detection that counts; arguments and errors as of :func:`ava_map`."""
     if not classes:
         raise ValueError("no classes to score")
     pictures: dict[tuple[str, float], int] = {}
@@ -100,15 +142,11 @@ def ava_map(
         & (found.box[:, 3] > found.box[:, 1])
     )
     found = _Table(found.picture[used], found.label[used], found.box[used], found.score[used])
-    hit = _match(true, found, iou)
-    ids = tuple(sorted(classes))
-    ap = np.full(len(ids), np.nan)
-    for place, id_ in enumerate(ids):
-        positives = int((true.label == id_).sum())
-        if positives:
-            rows = np.flatnonzero(found.label == id_)
-            ap[place] = _average_precision(found.score[rows], hit[rows], positives)
-    return AvaResult(ids, ap, known, len(true.label), len(found.label), unknown)
+    video_of = np.array([id_ for id_, _ in pictures], object)
+    return AvaMatches(
+        _match(true, found, iou), found.label, found.score, video_of[found.picture], true.label,
+        video_of[true.picture], known, unknown,
+    )  # fmt: skip
 
 
 def _number(

@@ -153,7 +153,7 @@ BANK = Kind(
     version=1,
     doc="Long-term feature bank of one video: a row per second and track, cell or picture, in the order of time.",
     arrays={
-        "t": Array("float64", ("row",), "s", "the instant that the features are of, the middle of a second"),
+        "t": Array("float64", ("row",), "s", "the instant that the features are of; a second apart"),
         "track": Array("int32", ("row",), "id", "of the kind tracks; -1: of a grid's cell or the whole picture"),
         "label": Array("int16", ("row",), "index", "of the attribute classes"),
         "box": Array("float32", ("row", "4"), "px", "x1, y1, x2, y2 in source pixels at t"),

@@ -1,6 +1,6 @@
 """The stage memory on written banks in which only what happened long ago tells two classes apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
 from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
 from pipeline.run.stage import StageError, find_stage, section_models
-from stages import _memory, _memory_training, _outputs
+from stages import _memory, _memory_seconds, _memory_training, _outputs
+from stages._memory import Clips, Variant, Window, batch
 
 DURATION_S = 40.0
 CLASSES = ("reach_for_ball", "reach_for_box", "walk")
@@ -94,6 +95,17 @@ def with_memory(sections: dict[str, Section], **values: Any) -> dict[str, Sectio
     return {**sections, "memory": section}
 
 
+def read(root: Path, videos: Sequence[Video], window: Window) -> _memory_training.Data:
+    """As the stage does, also where there is nothing to train on."""
+    dataset = Dataset("made", CLASSES, tuple(videos))
+    known = {name: i for i, name in enumerate(CLASSES)}
+
+    def clips(some: Sequence[Video], _subset: str) -> Clips:
+        return _memory.read_clips(root, some, window, _memory_seconds.take_of(known), len(CLASSES))
+
+    return _memory_training.data_of(root, dataset, window, clips, CLASSES, CLASSES[:2])
+
+
 def test_a_long_window_remembers_and_a_short_one_does_not(tmp_path: Path, root: Path) -> None:
     sections = make(tmp_path, root, {"training": 30, "validation": 4, "testing": 16})
     metrics = run(tmp_path, sections)
@@ -138,20 +150,17 @@ def test_a_causal_model_does_not_see_the_future(tmp_path: Path, root: Path, oper
     window_s = None if operator == "sto" else 30.0
     for mode in ("causal", "centred"):
         window = params.window.model_copy(update={"mode": mode})
-        variant = _memory.Variant(operator=operator, window_s=window_s)
+        variant = Variant(operator=operator, window_s=window_s)
         scores = []
         for change in (None, another_future):
             videos = [write_video(tmp_path, "testing", 0, change)]
-            dataset = Dataset.load(tmp_path / _outputs.DATASET_FILE)
-            clips = _memory.read_clips(tmp_path, dataset, videos, window)
-            banks = _memory.index(_memory.bank_paths(tmp_path, videos), window)
-            data = _memory_training.Data(clips, clips, clips, banks, (0, 1))
+            data = read(tmp_path, videos, window)
             torch.manual_seed(0)
-            model = _memory_training.build(data, params.network, variant, len(CLASSES)).eval()
+            model = _memory_training.build(data, params.network, variant).eval()
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
-            scores.append(_memory_training.score(model, clips, data, window, variant))
-        before = clips.t + 0.5 <= now
+            scores.append(_memory_training.score(model, data.testing, data, variant))
+        before = data.testing.t + 0.5 <= now
         same = (scores[0] == scores[1]).all(axis=1)
         assert same[before].all() == (mode == "causal" or operator == "sto")
         assert not same[~before].any()
@@ -175,10 +184,9 @@ def test_windows_reach_as_far_as_is_settled(tmp_path: Path, root: Path) -> None:
     sections = make(tmp_path, root, {"testing": 1})
     window: Any = sections["memory"].window  # type: ignore[attr-defined]
     dataset = Dataset.load(tmp_path / _outputs.DATASET_FILE)
-    clips = _memory.read_clips(tmp_path, dataset, dataset.videos, window)
-    banks = _memory.index(_memory.bank_paths(tmp_path, dataset.videos), window)
-    variant = _memory.Variant(operator="nl", window_s=3)
-    short, present, rows, valid = _memory.batch(clips, np.array([0, 1, 20]), banks, window, variant)
+    data = read(tmp_path, dataset.videos, window)
+    variant = Variant(operator="nl", window_s=3)
+    short, present, rows, valid = batch(data.testing, np.array([0, 1, 20]), data.banks, window, variant)
     assert short.shape == (3, 1, 6) and present.all()
     # Two tracked rows a second; the clip at 20.5 s sees 17.5, 18.5 and 19.5.
     assert valid.sum(dim=1).tolist() == [0, 2, 6] and rows.shape == (3, 6, 6)
@@ -198,18 +206,15 @@ def test_people_may_be_classified_one_by_one(tmp_path: Path, root: Path) -> None
         for name in rows:
             rows[name] = rows[name][order]
 
-    sections = make(tmp_path, root, {"training": 2})
+    sections = make(tmp_path, root, {"testing": 2})
     window = sections["memory"].window.model_copy(update={"short": "person"})  # type: ignore[attr-defined]
-    videos = [write_video(tmp_path, "training", 0, nobody_then_a_crowd)]
-    dataset = Dataset("made", CLASSES, tuple(videos))
-    clips = _memory.read_clips(tmp_path, dataset, videos, window)
-    count = np.diff(clips.short.first)
+    data = read(tmp_path, [write_video(tmp_path, "testing", 0, nobody_then_a_crowd)], window)
+    clips = data.testing
+    count = clips.short.last - clips.short.first
     assert count[:10].tolist() == [0] * 10 and count[30] == 300 and len(clips) == 40
-    banks = _memory.index(_memory.bank_paths(tmp_path, videos), window)
-    variant = _memory.Variant(operator="nl", window_s=60)
-    data = _memory_training.Data(clips, clips, clips, banks, (0,))
-    model = _memory_training.build(data, sections["memory"].network, variant, 3).eval()  # type: ignore[attr-defined]
-    assert np.isfinite(_memory_training.score(model, clips, data, window, variant)).all()
+    variant = Variant(operator="nl", window_s=60)
+    model = _memory_training.build(data, sections["memory"].network, variant).eval()  # type: ignore[attr-defined]
+    assert np.isfinite(_memory_training.score(model, clips, data, variant)).all()
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path, root: Path) -> None:
@@ -217,9 +222,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, root: Path) -> None:
     window: Any = sections["memory"].window  # type: ignore[attr-defined]
     dataset = Dataset.load(tmp_path / _outputs.DATASET_FILE)
 
-    def read(change: Callable[[dict[str, np.ndarray]], None]) -> _memory.Clips:
+    def changed(change: Callable[[dict[str, np.ndarray]], None]) -> Clips:
         write_video(tmp_path, "testing", 0, change)
-        return _memory.read_clips(tmp_path, dataset, dataset.subset("testing"), window)
+        return read(tmp_path, dataset.videos, window).testing
 
     def without_pictures(rows: dict[str, np.ndarray]) -> None:
         for name in rows:
@@ -234,13 +239,13 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, root: Path) -> None:
             rows[name] = rows[name][kept]
 
     with pytest.raises(ArtifactError, match=r"testing-0.h5: has no rows of kind global; add it to bank.kinds"):
-        read(without_pictures)
+        changed(without_pictures)
     with pytest.raises(ArtifactError, match=r"testing-0.h5: a short-term feature is not finite"):
-        read(broken)
-    assert len(read(empty)) == 80, "a video in which nothing is tracked has clips all the same"
+        changed(broken)
+    assert len(changed(empty)) == 80, "a video in which nothing is tracked has clips all the same"
     unknown = Dataset("made", CLASSES[1:], dataset.videos)
     with pytest.raises(ValueError, match="label 'reach_for_ball' is none of the 2 classes"):
-        _memory.read_clips(tmp_path, unknown, unknown.videos, window)
+        _memory_seconds.read(tmp_path, unknown, CLASSES[1:], window)
     for path in (tmp_path / _outputs.BANK).glob("testing-*.h5"):
         path.unlink()
     with pytest.raises(StageError, match="no second of testing with a bank has any of the classes reach_for_ball, "):
