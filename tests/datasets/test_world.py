@@ -139,6 +139,7 @@ def test_files_are_real_h264_and_equal_for_equal_plans(tiny: list[PlannedVideo],
     assert np.abs(pictures.astype(int) - drawn).mean() < 8, "the file shows what was rendered"
     stored = TRUTH.read(tmp_path / "a.h5")
     np.testing.assert_array_equal(stored["labels"], truth.labels)
+    np.testing.assert_array_equal(stored["box_action"], truth.box_action)
     np.testing.assert_allclose(stored["pts"], times, atol=1e-6)
     assert first.segments == truth.segments and first.path == str(tmp_path / "a.mp4")
     with TRUTH.open(tmp_path / "a.h5") as reader:
@@ -188,6 +189,41 @@ def test_boxes_are_where_the_figures_are(tiny: list[PlannedVideo]) -> None:
             covered[f, max(0, y1 - 3) : y2 + 4, max(0, x1 - 3) : x2 + 4] = True
         # Beyond the boxes there are shadows only.
         assert (changed & ~covered).sum() < 0.06 * changed.sum()
+
+
+def test_actions_are_those_of_the_boxes_actors(tiny: list[PlannedVideo]) -> None:
+    pairs = checked = 0
+    for plan in tiny:
+        world = World.of(plan)
+        frames = np.arange(3, plan.n_frames, 7)
+        truth = world.truth(frames, height=48)
+        assert truth.box_action.shape == (len(truth.box), len(CLASSES)) and truth.box_action.dtype == np.uint8
+        # Passers-by are told by where they are, not by the numbers of their tracks: they show in cutaways alone.
+        assert not truth.box_action[truth.box_class > 0].any(), "things do nothing"
+        cutaway = np.zeros(plan.n_frames, bool)
+        for shot, after in zip(world.script.shots, [*world.script.shots[1:], None], strict=True):
+            cutaway[shot.start : after.start if after else None] = shot.cutaway
+        assert not truth.box_action[cutaway[frames[truth.box_frame]]].any(), "nor do passers-by"
+        for row, frame in enumerate(frames):
+            here = truth.box_frame == row
+            done = truth.box_action[here]
+            assert done.sum(1).max(initial=0) <= 1, "nobody does two things at once"
+            visible = set(truth.box_track[here & (truth.box_class == 0)].tolist())
+            running = [e for e in world.script.events if e.label and e.start <= frame < e.stop]
+            actors = [{world.script.people[who].track for who in event.who} for event in running]
+            assert done.sum() == sum(len(tracks & visible) for tracks in actors), "of those who are seen"
+            if all(tracks <= visible for tracks in actors):
+                np.testing.assert_array_equal(done.any(0), truth.labels[row])
+                checked += len(actors)
+            for event, tracks in zip(running, actors, strict=True):
+                if event.label in ("hand_over", "shake_hands") and tracks <= visible:
+                    of_it = here & (truth.box_action[:, CLASSES.index(event.label)] == 1)
+                    assert set(truth.box_track[of_it].tolist()) == tracks and of_it.sum() == 2
+                    pairs += 1
+        whole = world.truth()
+        wanted = np.isin(whole.box_frame, frames)
+        np.testing.assert_array_equal(whole.box_action[wanted], truth.box_action), "whatever the frames and the height"
+    assert pairs > 20 and checked > 300
 
 
 def test_a_track_is_one_person_or_thing_over_all_shots(tiny: list[PlannedVideo]) -> None:

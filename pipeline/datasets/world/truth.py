@@ -24,6 +24,7 @@ class Truth:
 
     ``pts`` [T]; ``labels`` [T, classes] 0/1; ``box_frame`` [B] row of ``pts``; ``box`` [B, 4]; ``box_class`` [B] index
     of BOX_CLASSES; ``box_track`` [B], one id for the same person or thing over the whole video, across cuts;
+    ``box_action`` [B, classes] 0/1, what the person in the box does (both who meet); none of things and passers-by;
     ``shot_start`` [shots]; ``segments``; ``video_labels``. Boxes show the whole figure, also where something is in
     front of it, cut off at the picture's edge.
     """
@@ -34,6 +35,7 @@ class Truth:
     box: np.ndarray
     box_class: np.ndarray
     box_track: np.ndarray
+    box_action: np.ndarray
     shot_start: np.ndarray
     segments: tuple[Segment, ...]
     video_labels: dict[str, str]
@@ -43,7 +45,8 @@ class Truth:
         TRUTH.write(
             path,
             {"pts": self.pts, "labels": self.labels, "box_frame": self.box_frame, "box": self.box,
-             "box_class": self.box_class, "box_track": self.box_track, "shot_start": self.shot_start},
+             "box_class": self.box_class, "box_track": self.box_track, "box_action": self.box_action,
+             "shot_start": self.shot_start},
             {"box_classes": ",".join(BOX_CLASSES), "label_classes": "\n".join(CLASSES)},
         )  # fmt: skip
 
@@ -63,6 +66,7 @@ def make_truth(
     frame, box, kind, track = _boxes(script, tracks, camera, rows, height or plan.height)
     return Truth(
         pts=rows / plan.fps, labels=labels[rows], box_frame=frame, box=box, box_class=kind, box_track=track,
+        box_action=_actions(script, rows[frame], track),
         shot_start=np.array([shot.start / plan.fps for shot in script.shots]), segments=tuple(segments),
         video_labels=video_labels(plan, script),
     )  # fmt: skip
@@ -73,6 +77,16 @@ def video_labels(plan: PlannedVideo, script: Script) -> dict[str, str]:
     happened = {event.label for event in script.events}
     relation = RELATIONS[2 if "hand_over" in happened else 1 if "shake_hands" in happened else 0]
     return {"place": plan.place, "people": PEOPLE[plan.people - 1], "relation": relation}
+
+
+def _actions(script: Script, frame: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """What is done [B, classes] in the boxes of tracks ``track`` [B] at the video's frames ``frame`` [B]."""
+    action = np.zeros((len(frame), len(CLASSES)), np.uint8)
+    for event in script.events:
+        if event.label is not None:
+            theirs = np.isin(track, [script.people[who].track for who in event.who])
+            action[theirs & (frame >= event.start) & (frame < event.stop), CLASSES.index(event.label)] = 1
+    return action
 
 
 def _boxes(
