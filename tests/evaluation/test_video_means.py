@@ -33,6 +33,16 @@ def test_videos_are_paired_and_trainings_vary() -> None:
     assert (flat.value, flat.low, flat.high) == (0.5, 0.0, 1.0), "no two videos differ, but the trainings do"
 
 
+def test_clips_are_drawn_by_whole_videos() -> None:
+    rng = np.random.default_rng(2)
+    video = np.repeat(np.arange(5), [1, 4, 2, 7, 3])
+    table = rng.integers(2, size=(1, len(video))).astype(float)
+    found = video_means({"a": table}, video=video, resamples=100, seed=6)["a"].value
+    literal = [table[0, np.repeat(np.arange(17), copies[video])].mean() for copies in draw_videos(5, 100, 6)]
+    np.testing.assert_allclose((found.low, found.high), np.quantile(literal, [0.025, 0.975]))
+    assert found.value == pytest.approx(table.mean())
+
+
 @pytest.mark.parametrize(
     "figures",
     [
