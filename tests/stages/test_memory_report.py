@@ -39,3 +39,32 @@ def test_without_examples_or_without_a_run(tmp_path: Path) -> None:
     assert len(section.blocks) == 1
     (text,) = _memory_report.section(tmp_path, DATASET, [], PARAMS).blocks
     assert isinstance(text, Text) and text.warning
+
+
+def test_each_task_has_its_own_columns(tmp_path: Path) -> None:
+    counts = {"test_clips": 90.0, "test_videos": 3.0, "positives": 40.0}
+    boxes = counts | {
+        "true_boxes": 80.0, "key_frames": 30.0, "covered/bank": 0.5,
+        "frame_mAP/short_term": 0.25, "frame_mAP_low/short_term": 0.125, "frame_mAP_high/short_term": 0.375,
+        "frame_mAP/bank": 0.5, "frame_mAP_low/bank": 0.375, "frame_mAP_high/bank": 0.625,
+        "frame_mAP_gain/bank": 0.25, "frame_mAP_gain_low/bank": -0.125, "frame_mAP_gain_high/bank": 0.5,
+    }  # fmt: skip
+    params = {"memory": PARAMS["memory"] | {"task": "boxes"}}
+    (table,) = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": boxes}], params).blocks
+    assert isinstance(table, Table)
+    assert table.header == ["model", "frame mAP", "95 % interval", "gain over short_term", "has a window, %"]
+    assert table.rows[1] == ["bank", "50.0", "37.5 … 62.5", "+25.0 (−12.5 … +50.0)", "50"]
+    assert "80 true actions at 30 key frames" in table.caption
+
+    segments = counts | {f"guessed/{part}": 0.125 for part in ("verb", "noun", "action")}
+    for place, key in enumerate(("action_top1", "action_top5", "action_without_prior_top1", "verb_top1", "noun_top1")):
+        segments[f"{key}/short_term"] = place / 8
+    params = {"memory": PARAMS["memory"] | {"task": "segments", "classes": []}}
+    (table,) = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": segments}], params).blocks
+    assert isinstance(table, Table)
+    assert dict(zip(table.header, table.rows[0], strict=True)) | {"95 % interval": "", "gain over short_term": ""} == {
+        "model": "short_term", "action, top-1": "0.0", "95 % interval": "", "gain over short_term": "",
+        "action, top-5": "12.5", "without the prior, top-1": "25.0", "verb, top-1": "37.5", "noun, top-1": "50.0",
+        "has a window of verbs, %": "–", "of nouns, %": "–",
+    }  # fmt: skip
+    assert "verb 12.5, noun 12.5, action 12.5" in table.caption
