@@ -1,7 +1,8 @@
 """ingest: list the data set's videos; render or stitch those that are not there.
 
 In: the definition ``data/datasets/<dataset>.yaml`` and what ``data/raw/<dataset>`` links to. Out: ``dataset.json`` (the one
-schema: videos, segments, video labels, classes), and for made videos the H.264 file and its dense truth.
+schema: videos, segments, video labels, classes); of made videos the H.264 file; of these, and of videos whose people are
+boxed at key frames, what is true of their frames.
 """
 
 from collections.abc import Mapping, Sequence

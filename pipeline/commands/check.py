@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--videos", type=Path, metavar="DIR", help="with --annotations: the folder with the videos")
     parser.add_argument("--class-map", type=Path, metavar="FILE", help="with --annotations: the classes' names")
     parser.add_argument("--split", type=int, default=1, metavar="N", help="ucf101, hmdb51: which of the three splits")
+    parser.add_argument(
+        "--starts-s", type=float, default=0.0, metavar="SECOND",
+        help="with --annotations: second of their clock at which the files begin (900 for AVA's 15-minute cuts)",
+    )  # fmt: skip
     parser.add_argument("--decode", action="store_true", help="decode every video instead of only opening it")
 
 
@@ -54,10 +58,10 @@ def check(args: argparse.Namespace, root: Path, say: Callable[[str], None] = pri
     if args.annotations is not None:
         if args.format is None or args.dataset is not None:
             raise ValueError("--annotations goes with --format, and not with --dataset")
-        found = read_annotations(args.format, args.annotations, args.split, args.class_map)
+        found = read_annotations(args.format, args.annotations, args.split, args.class_map).from_second(args.starts_s)
         return _report(str(args.annotations), found, args.videos, args.decode, say)
-    if any(value is not None for value in (args.videos, args.format, args.class_map)):
-        raise ValueError("--format, --videos and --class-map go with --annotations")
+    if args.starts_s or any(value is not None for value in (args.videos, args.format, args.class_map)):
+        raise ValueError("--format, --videos, --class-map and --starts-s go with --annotations")
     if args.dataset:
         return _check_definition(load_definition(root, args.dataset), root, args.decode, say)
     status = 0

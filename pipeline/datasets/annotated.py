@@ -1,7 +1,8 @@
 """A folder of videos with annotations in a published format (:mod:`pipeline.datasets.formats.table`).
 
 A trimmed clip becomes one segment from its first to its last frame, so that pre-training and recognition read it like any
-other action. Annotated videos without a file are left out; ``check`` lists them with every other defect.
+other action. People boxed at key frames become a ``truth`` artifact. Annotated videos without a file are left out; ``check``
+lists them with every other defect.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pipeline.datasets.definition import UNUSED, AnnotatedDefinition, Definition
 from pipeline.datasets.folder import PlannedFile, probe_video
 from pipeline.datasets.formats.common import AnnotatedVideo, Annotations, FormatError
 from pipeline.datasets.formats.table import read_annotations
+from pipeline.datasets.key_frames import plan_key_frames, write_key_frames
 from pipeline.datasets.locate import locate
 from pipeline.datasets.readers import Planned
 from pipeline.datasets.schema import SUBSETS, Segment, Video
@@ -25,7 +27,7 @@ CLASS = "class"
 
 
 def annotations(definition: AnnotatedDefinition, root: Path) -> Annotations:
-    """The definition's annotations, subsets renamed to ours, the held-out videos in ``validation``.
+    """The definition's annotations: subsets renamed to ours, held-out videos in ``validation``, times those of the files.
 
     Raises:
         DefinitionError: the files are missing or not in the format.
@@ -35,7 +37,7 @@ def annotations(definition: AnnotatedDefinition, root: Path) -> Annotations:
         found = read_annotations(definition.format, root / definition.annotations, definition.split, names)
     except FormatError as error:
         raise DefinitionError(f"data set {definition.name}: {error}") from error
-    found = found.renamed(definition.subsets)
+    found = found.renamed(definition.subsets).from_second(definition.starts_s)
     return replace(found, videos=tuple(_dealt(video, definition.held_out) for video in found.videos))
 
 
@@ -51,7 +53,8 @@ def plan(definition: AnnotatedDefinition, root: Path) -> list[Planned]:
         DefinitionError: as :func:`annotations`, the folder is missing, a subset is none of ours, or no video has a file.
     """
     found = annotations(definition, root)
-    videos = [video for video in found.videos if video.subset != UNUSED]
+    used = {i: video for i, video in enumerate(found.videos) if video.subset != UNUSED}
+    videos = list(used.values())
     folder = resolve_source(definition, root)
     strange = next((video.subset for video in videos if video.subset not in SUBSETS), None)
     if strange is not None:
@@ -69,21 +72,27 @@ def plan(definition: AnnotatedDefinition, root: Path) -> list[Planned]:
             f"annotation rows cannot be read; `python -m pipeline check --dataset {definition.name}` lists them",
             file=sys.stderr,
         )
-    planned = []
-    for video in sorted(videos, key=lambda v: v.id):
+    planned, key_frames = [], plan_key_frames(found)
+    for i, video in sorted(used.items(), key=lambda one: one[1].id):
         if video.id in located.files:
             file = located.files[video.id]
             entry = PlannedFile(video.id, _relative(file, definition, root), video.subset, video.segments)
             spec = asdict(entry) | {"labels": dict(video.labels), "trimmed": video.trimmed}
+            if i in key_frames:
+                spec |= {"key_frames": key_frames[i], "classes": list(found.classes)}
             planned.append(Planned(video.id, (file,), spec))
     return planned
 
 
-def make(_id: str, inputs: Sequence[Path], spec: Mapping[str, Any], _folder: Path) -> Video:
-    """The entry of one video; nothing is written, the video stays where it lies; raises as ``folder.probe_video``."""
-    fields = {name: value for name, value in spec.items() if name not in ("labels", "trimmed", "segments")}
+def make(_id: str, inputs: Sequence[Path], spec: Mapping[str, Any], folder: Path) -> Video:
+    """The entry of one video, which stays where it lies; its truth ``unit.truth.h5``, where its people are boxed.
+
+    Raises as ``folder.probe_video``.
+    """
     segments = tuple(Segment(**segment) for segment in spec["segments"])
-    video = probe_video(PlannedFile(**fields, segments=segments), inputs[0])
+    video = probe_video(PlannedFile(spec["id"], spec["path"], spec["subset"], segments), inputs[0])
+    if "key_frames" in spec:
+        write_key_frames(folder / "unit.truth.h5", spec["key_frames"], spec["classes"], video)
     if spec["trimmed"] and CLASS in spec["labels"]:
         segments = (Segment(spec["labels"][CLASS], 0.0, video.duration_s),)
     return replace(video, segments=segments, labels=dict(spec["labels"]))

@@ -148,7 +148,8 @@ class AnnotatedDefinition:
     several; ``subsets`` renames subsets to ours, beyond the usual words, or to ``unused``; ``class_map``: a file with the
     classes' names in index order, or with an id and a name a line. ``held_out``: share of the training videos, drawn by
     their ids, that are for validation instead: for sets that are scored on their own validation videos, by which no
-    weights may be chosen.
+    weights may be chosen. ``starts_s``: second of the annotations' clock at which the files begin (900 for AVA's 15-minute
+    cuts); what is annotated before it is left out.
     """
 
     name: str
@@ -162,11 +163,13 @@ class AnnotatedDefinition:
     split: int = 1
     class_map: str | None = None
     held_out: float = 0.0
+    starts_s: float = 0.0
 
     def __post_init__(self) -> None:
         _require_subsets(self.subsets, (*SUBSETS, UNUSED))
         _require(0 <= self.held_out < 1, "held_out", self.held_out, "at least 0 and below 1")
         _require(1 <= self.split <= 3, "split", self.split, "1, 2 or 3")
+        _require(0 <= self.starts_s < float("inf"), "starts_s", self.starts_s, "a number from 0")
 
 
 SourceDefinition: TypeAlias = StitchDefinition | FolderDefinition | ActivityNetDefinition | AnnotatedDefinition

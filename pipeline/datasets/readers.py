@@ -2,8 +2,8 @@
 
 A reader module has two functions. ``plan(definition, root) -> list[Planned]`` lists the videos by name, without opening
 one. ``make(id, inputs, spec, folder) -> Video`` opens, renders or stitches one of them; a video that is made is written
-to ``folder/unit.mp4``, its dense truth to ``folder/unit.truth.h5``. One that reads a published format also has
-``classes(definition, root) -> tuple[str, ...]``: the class names in the set's own order.
+to ``folder/unit.mp4``, what is true of its frames (where that is known) to ``folder/unit.truth.h5``. One that reads a
+published format also has ``classes(definition, root) -> tuple[str, ...]``: the class names in the set's own order.
 """
 
 from collections.abc import Iterable, Mapping

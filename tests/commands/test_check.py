@@ -16,7 +16,7 @@ from tests.video.clips import encode_clip
 
 def check(root: Path, **options: Any) -> tuple[int, list[str]]:
     defaults = {"dataset": None, "annotations": None, "format": None, "videos": None, "split": 1, "decode": False}
-    defaults["class_map"] = None
+    defaults |= {"class_map": None, "starts_s": 0.0}
     said: list[str] = []
     status = run(argparse.Namespace(**(defaults | options)), root, said.append)
     return status, said
@@ -100,6 +100,25 @@ def test_definitions_are_checked(folder: Path) -> None:
     assert said[0] == f"away: not here, neither {folder}/data/raw/away nor nowhere is a folder"
     with pytest.raises(ValueError, match="source is 'nowhere'"):
         check(folder, dataset="away")
+
+
+def test_times_are_those_of_the_files(folder: Path) -> None:
+    rows = "".join(f"good,{second:04d},0.1,0.1,0.5,0.5,12,0\n" for second in (902, 903))
+    (folder / "ava_train_v2.2.csv").write_text(rows)
+    (folder / "data" / "datasets").mkdir(parents=True)
+    late = "1 segments end after the file's 4.00 s, the last at 903.5 s (good.mp4)"
+    for starts_s in (0.0, 900.0):
+        (folder / "data" / "datasets" / "mine.yaml").write_text(
+            f"kind: annotated\nsource: videos\nformat: ava\nannotations: ava_train_v2.2.csv\nstarts_s: {starts_s}\n"
+        )
+        _, of_set = check(folder, dataset="mine")
+        given = {"annotations": folder / "ava_train_v2.2.csv", "format": "ava", "videos": folder / "videos"}
+        _, of_file = check(folder, **given, starts_s=starts_s)
+        for said in (of_set, of_file):
+            assert any(late in line for line in said) == (starts_s == 0)
+            assert "1 training), 1 instances, 1 classes, 2 boxes" in said[-1]
+    with pytest.raises(ValueError, match="and --starts-s go with --annotations"):
+        check(folder, dataset="mine", starts_s=900.0)
 
 
 def test_a_set_as_a_whole(folder: Path) -> None:

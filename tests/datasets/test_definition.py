@@ -58,6 +58,10 @@ def test_fields_get_their_types(tmp_path: Path) -> None:
         ("kind: world\nsize: huge", r"size is 'huge'; it must be one of 'tiny', 'small', 'medium'"),
         ("kind: world\nsize: tiny\nsede: 3", r"sede is not a field; there are name, size, seed"),
         ("kind: world", "size is missing"),
+        (
+            "{kind: annotated, source: x, format: ava, annotations: y, starts_s: -1}",
+            r"starts_s is -1\.0; it must be a number from 0",
+        ),
         ("{kind: world, size: tiny, videos: {train: 3}}", r"videos is 'train'; it must be of auxiliary, training"),
         ("{kind: world, size: tiny, videos: {testing: -1}}", r"videos.testing is -1; it must be a whole number from 0"),
         ("kind: world\nsize: tiny\nseed: 1.5", r"seed is 1.5; it must be a whole number"),

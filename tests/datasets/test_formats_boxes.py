@@ -56,6 +56,42 @@ def test_ava_folder_leaves_out_excluded_key_frames(tmp_path: Path) -> None:
         found.boxes_of("c")
 
 
+def test_runs_of_avas_key_frames_are_segments(tmp_path: Path) -> None:
+    at = "0.1,0.1,0.5,0.5"
+    (tmp_path / "ava_train_v2.2.csv").write_text(
+        f"a,0904,{at},12,0\na,0902,{at},12,0\na,0903,{at},12,0\n"  # in any order
+        f"a,0903,{at},12,1\n"  # by somebody else too
+        f"a,0903,{at},5,1\na,0906,{at},12,0\na,0908,{at},12,0\na,0907,{at},12,0\n"
+        f"a,0909,0.5,0.1,0.1,0.5,12,0\n"  # no box
+        f"a,0910,{at},,0\n"  # nothing is told
+        f"b,0909,{at},12,0\nc,0902\nc,0903\n"
+    )
+    (tmp_path / "ava_val_v2.2.csv").write_text(f"d,0902,{at},12,0\nd,0903\nd,0904\n")
+    (tmp_path / "ava_train_excluded_timestamps_v2.2.csv").write_text("a,0907\nc,0902\n")
+    (tmp_path / "ava_action_list_v2.2.pbtxt").write_text(
+        'item {\n  name: "talk to (e.g., self, a group)"\n  id: 12\n}\n'
+    )
+    found = ava.read(tmp_path)
+    assert found.classes == ("5", talk := "talk to (e.g., self, a group)")
+    assert found.box_classes == {5: "5", 12: talk}
+    assert [video.segments for video in found.videos] == [
+        (
+            Segment(talk, 901.5, 904.5), Segment("5", 902.5, 903.5), Segment(talk, 905.5, 906.5),
+            Segment(talk, 907.5, 908.5),
+        ),
+        (Segment(talk, 908.5, 909.5),), (), (Segment(talk, 901.5, 902.5),),
+    ]  # fmt: skip
+    assert found.empty == ((2, 903.0), (3, 903.0), (3, 904.0))
+    assert found.boxes is not None and 909.0 not in found.boxes.time_s[found.boxes.video == 0]
+
+    cut = found.from_second(903.0)
+    assert cut.videos[0].segments[:2] == (Segment(talk, 0.0, 1.5), Segment("5", 0.0, 0.5))
+    assert cut.videos[3].segments == ()
+    assert cut.boxes is not None and cut.boxes.time_s.tolist() == [1.0, 0.0, 0.0, 0.0, 3.0, 5.0, 7.0, 6.0]
+    assert cut.empty == ((2, 0.0), (3, 0.0), (3, 1.0))
+    assert found.from_second(0.0) is found
+
+
 def test_lvu_keeps_person_and_shot_beside_avas_columns(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("a,0904,0.1,0.2,0.5,0.9,,0.973,14,3,0\na,0904,0.1,0.2,0.5\n")
     found = ava.read_boxes(tmp_path / "p.csv")

@@ -4,13 +4,14 @@
 the time in seconds of the movie; a row of ``video,time`` alone is a key frame without boxes. Predicted boxes and results
 have a score in the eighth column; a predicted box's action may be empty. LVU's AVA files go on with the person's and the
 shot's number (11 columns, of which the last is not used). Key frames are 902..1798, one a second; the
-15-minute cut that everybody uses starts at 900 s.
+15-minute cut that everybody uses starts at 900 s. Every time here is the movie's;
+:meth:`~pipeline.datasets.formats.common.Annotations.from_second` makes them the cut's.
 """
 
 import re
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.formats.common import AnnotatedVideo, Annotations, Boxes, Defect, FormatError, only_file
 from pipeline.datasets.formats.text import read_rows, read_text
+from pipeline.datasets.schema import Segment
 
 WIDTHS = (2, 7, 8, 11)
 CUT_START_S = 900
 FIRST_KEY_S, LAST_KEY_S = 902, 1798
+KEY_STEP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,10 @@ def _odd_boxes(path: Path, boxes: Boxes, lines: NDArray[np.int64], videos: Seque
     x1, y1, x2, y2 = boxes.box.T
     outside = (boxes.box < 0).any(axis=1) | (boxes.box > 1).any(axis=1)
     kinds = (
-        ((x2 < x1) | (y2 < y1), "x2 < x1 or y2 < y1", "error"),
+        (_inverted(boxes), "x2 < x1 or y2 < y1", "error"),
         (((x2 == x1) | (y2 == y1)), "no area", "warning"),
         (outside, "reaches outside the picture (corners are shares, 0 to 1)", "warning"),
-        (~np.isfinite(boxes.box).all(axis=1) | ~np.isfinite(boxes.score), "a number that is not finite", "error"),
+        (_infinite(boxes), "a number that is not finite", "error"),
     )
     found = []
     for rows, words, severity in kinds:
@@ -102,6 +105,14 @@ def _odd_boxes(path: Path, boxes: Boxes, lines: NDArray[np.int64], videos: Seque
             )
             found.append(Defect(str(path), int(lines[row]), what, "error" if severity == "error" else "warning"))
     return found
+
+
+def _inverted(boxes: Boxes) -> NDArray[np.bool_]:
+    return np.asarray((boxes.box[:, 2:] < boxes.box[:, :2]).any(axis=1))
+
+
+def _infinite(boxes: Boxes) -> NDArray[np.bool_]:
+    return ~np.asarray(np.isfinite(np.column_stack([boxes.box, boxes.score, boxes.time_s])).all(axis=1))
 
 
 def read_label_map(path: Path) -> dict[int, str]:
@@ -137,7 +148,8 @@ def read(path: Path, _split: int = 1) -> Annotations:
     """Read a folder with ``ava_train_v2.x.csv`` and ``ava_val_v2.x.csv`` (v2.2 before v2.1), or one CSV.
 
     A label map in the folder (``*action_list*.pbtxt*`` or ``ava_label_map.txt``) names the classes, in the order of their
-    ids; boxes of key frames that ``ava_<subset>_excluded_timestamps_*.csv`` lists are left out.
+    ids; key frames that ``ava_<subset>_excluded_timestamps_*.csv`` lists are left out, and boxes that are none. The
+    segments are those of :func:`segments_of`.
 
     Raises:
         FormatError: no such file.
@@ -153,23 +165,48 @@ def read(path: Path, _split: int = 1) -> Annotations:
     table = only_file(folder, ("ava_action_list_v2.2.pbtxt*", "*action_list*.pbtxt*", "ava_label_map.txt"))
     names = read_label_map(table) if table else {}
     videos, defects, parts = list[AnnotatedVideo](), list[Defect](), list[Boxes]()
+    empty = list[tuple[int, float]]()
     for part, file in files.items():
         one = read_boxes(file, last="person")
         listed = only_file(folder, (f"ava_{part}_excluded_timestamps_*.csv",))
-        boxes = without(one, read_excluded(listed)) if listed else one.boxes
+        excluded = read_excluded(listed) if listed else frozenset()
+        boxes = without(one, excluded)
+        boxes = boxes.take(~_inverted(boxes) & ~_infinite(boxes))
         defects += one.defects
         defects += _key_frame_defects(file, one)
+        shift, first = len(videos), _first_lines(one)
         videos += [
-            AnnotatedVideo(id_, part, duration_s=None, files=(id_,), source=str(file), line=_first(one, i))
+            AnnotatedVideo(id_, part, duration_s=None, files=(id_,), source=str(file), line=first.get(i))
             for i, id_ in enumerate(one.videos)
         ]
-        shift = len(videos) - len(one.videos)
-        parts.append(
-            Boxes(boxes.video + shift, boxes.time_s, boxes.box, boxes.label, boxes.person, boxes.score)
-        )  # fmt: skip
+        parts.append(replace(boxes, video=boxes.video + shift))
+        empty += [(shift + i, time) for i, time in one.empty if (one.videos[i], time) not in excluded]
     joined = Boxes(*(np.concatenate([getattr(p, name) for p in parts]) for name in Boxes.__dataclass_fields__))
     used = sorted({int(label) for label in np.unique(joined.label) if label >= 0} | set(names))
-    return Annotations(tuple(names.get(i, str(i)) for i in used), tuple(videos), tuple(defects), joined)
+    named = {i: names.get(i, str(i)) for i in used}
+    told = zip(videos, segments_of(joined, named, len(videos)), strict=True)
+    videos = [replace(video, segments=segments) for video, segments in told]
+    return Annotations(tuple(named.values()), tuple(videos), tuple(defects), joined, named, tuple(empty))
+
+
+def segments_of(boxes: Boxes, names: Mapping[int, str], videos: int) -> list[tuple[Segment, ...]]:
+    """What happens in each of so many videos, in the order of time, told by its boxes.
+
+    Key frames one after the other at which anybody does an action are one segment of it, from half a second before the
+    first to half a second after the last: a key frame stands for the second around it. ``names``: of the labels.
+    """
+    order = np.lexsort((boxes.time_s, boxes.label, boxes.video))
+    order = order[boxes.label[order] >= 0]
+    video, label, time = boxes.video[order], boxes.label[order], boxes.time_s[order]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (np.diff(video) > 0) | (np.diff(label) != 0) | (np.diff(time) > KEY_STEP_S + 1e-6)
+    first, last = np.flatnonzero(begins), np.flatnonzero(np.append(begins, True)[1:])
+    found: list[list[Segment]] = [[] for _ in range(videos)]
+    starts, ends = time[first] - KEY_STEP_S / 2, time[last] + KEY_STEP_S / 2
+    columns = (video[first], label[first], starts, ends)
+    for i, number, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        found[i].append(Segment(names[number], start, end))
+    return [tuple(sorted(one, key=lambda s: (s.t_start, s.t_end, s.label))) for one in found]
 
 
 def without(file: AvaFile, excluded: frozenset[tuple[str, float]]) -> Boxes:
@@ -196,9 +233,10 @@ def _key_frame_defects(path: Path, file: AvaFile) -> list[Defect]:
     ]  # fmt: skip
 
 
-def _first(file: AvaFile, video: int) -> int | None:
-    rows = np.flatnonzero(file.boxes.video == video)
-    return int(file.lines[rows[0]]) if len(rows) else None
+def _first_lines(file: AvaFile) -> dict[int, int]:
+    """Line of the first box of each video that has one."""
+    videos, rows = np.unique(file.boxes.video, return_index=True)
+    return dict(zip(videos.tolist(), file.lines[rows].tolist(), strict=True))
 
 
 def _subset_of(path: Path) -> str:

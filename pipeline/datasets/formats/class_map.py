@@ -47,7 +47,8 @@ def apply_class_map(annotations: Annotations, path: Path) -> Annotations:
     known = {**{name: name for name in names.values()}, **names}
     defects = list(annotations.defects)
     videos = tuple(_renamed(video, known, path, defects) for video in annotations.videos)
-    return replace(annotations, classes=tuple(names.values()), videos=videos, defects=tuple(defects))
+    boxes = {number: known[name] for number, name in annotations.box_classes.items() if name in known}
+    return replace(annotations, classes=tuple(names.values()), videos=videos, defects=tuple(defects), box_classes=boxes)
 
 
 def _renamed(video: AnnotatedVideo, known: Mapping[str, str], path: Path, defects: list[Defect]) -> AnnotatedVideo:

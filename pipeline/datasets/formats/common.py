@@ -39,10 +39,11 @@ class Defect:
 class AnnotatedVideo:
     """One video as an annotation file tells of it.
 
-    ``subset`` is the file's own word. ``segments`` in seconds from the start of the video file; ``duration_s`` and ``fps``
-    None where the file does not say. ``labels`` are video-level labels by task (``class`` of trimmed clips). ``trimmed``:
-    the video is one clip of one action. ``files``: names, without folder or with, under which the video may lie, without
-    suffix where any video suffix will do. ``line`` of ``source``, where the video stands.
+    ``subset`` is the file's own word. ``segments`` in seconds from the start of the video file (AVA: of the movie, see
+    :meth:`Annotations.from_second`); ``duration_s`` and ``fps`` None where the file does not say. ``labels`` are
+    video-level labels by task (``class`` of trimmed clips). ``trimmed``: the video is one clip of one action. ``files``:
+    names, without folder or with, under which the video may lie, without suffix where any video suffix will do. ``line``
+    of ``source``, where the video stands.
     """
 
     id: str
@@ -62,8 +63,9 @@ class Boxes:
     """Boxes at single instants, one row each; a person with two actions has two rows.
 
     ``video`` [N] index into the annotations' videos; ``time_s`` [N] as the format counts (AVA: from the start of the
-    movie, not of the 15-minute cut); ``box`` [N, 4] x1, y1, x2, y2 as a share of width and height; ``label`` [N] class id
-    as in the file, -1 for none; ``person`` [N] id within the video, -1 for none; ``score`` [N], 1 in a ground truth.
+    movie, not of the 15-minute cut; see :meth:`Annotations.from_second`); ``box`` [N, 4] x1, y1, x2, y2 as a share of
+    width and height; ``label`` [N] class id as in the file, -1 for none; ``person`` [N] id within the video, -1 for none;
+    ``score`` [N], 1 in a ground truth.
     """
 
     video: NDArray[np.int64]
@@ -86,12 +88,18 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a reader found: classes in index order, videos in file order, boxes where the format has them, defects."""
+    """What a reader found: classes in index order, videos in file order, boxes where the format has them, defects.
+
+    ``box_classes``: name of each class id in ``boxes.label``. ``empty``: instants that were annotated and are without a
+    box, as (index of the video, seconds).
+    """
 
     classes: tuple[str, ...]
     videos: tuple[AnnotatedVideo, ...]
     defects: tuple[Defect, ...] = ()
     boxes: Boxes | None = None
+    box_classes: Mapping[int, str] = field(default_factory=dict)
+    empty: tuple[tuple[int, float], ...] = ()
 
     def require(self) -> "Annotations":
         """The same, if no defect is an error.
@@ -127,6 +135,25 @@ class Annotations:
         """With the subsets renamed; names that are not in ``subsets`` stay."""
         videos = tuple(replace(video, subset=subsets.get(video.subset, video.subset)) for video in self.videos)
         return replace(self, videos=videos)
+
+    def from_second(self, starts_s: float) -> "Annotations":
+        """With times from the start of files that are cut from second ``starts_s`` of the annotations' clock on.
+
+        What is before it is left out, and a segment that goes on over it begins at 0.
+        """
+        if not starts_s:
+            return self
+        videos = []
+        for video in self.videos:
+            kept = (segment for segment in video.segments if segment.t_end > starts_s)
+            segments = tuple(Segment(s.label, max(s.t_start - starts_s, 0.0), s.t_end - starts_s) for s in kept)
+            videos.append(replace(video, segments=segments))
+        boxes = self.boxes
+        if boxes is not None:
+            boxes = boxes.take(boxes.time_s >= starts_s)
+            boxes = replace(boxes, time_s=boxes.time_s - starts_s)
+        empty = tuple((video, time - starts_s) for video, time in self.empty if time >= starts_s)
+        return replace(self, videos=tuple(videos), boxes=boxes, empty=empty)
 
 
 def class_index(classes: Iterable[str]) -> dict[str, int]:
