@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 
 from pipeline.datasets.bank_windows import BankIndex, WindowMode, WindowRule, read_window, stack_windows
 from pipeline.datasets.schema import Video
-from pipeline.run import kinds
 from pipeline.run.artifacts import ArtifactError
 from pipeline.run.params import Section
-from stages._bank_index import bank_paths, names_of
-from stages._bank_rows import FIRST_S, STEP_S, RowKind, instants
+from stages._bank_index import bank_paths
+from stages._bank_rows import RowKind
+from stages._memory_rows import BankRows, Ragged, joined, read_rows, rows_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,45 +58,6 @@ class Variant(Section):
         return self
 
 
-class Ragged(NamedTuple):
-    """Any number of rows for each of N clips: of ``rows`` [M, D], clip n has those from ``first[n]`` to ``last[n]``."""
-
-    rows: NDArray[np.floating]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-
-    def padded(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Rows of some clips ``[B, Q, D]``, zeros behind, and which are filled ``[B, Q]``; Q is at least 1."""
-        count = self.last[chosen] - self.first[chosen]
-        filled = np.arange(max(1, int(count.max(initial=0)))) < count[:, None]
-        table = np.zeros((*filled.shape, self.rows.shape[1]), np.float32)
-        table[filled] = np.concatenate([self.rows[:0], *(self.rows[self.first[n] : self.last[n]] for n in chosen)])
-        return table, filled
-
-
-class BankRows(NamedTuple):
-    """The n rows of one video's bank.
-
-    ``t``, ``label`` (of ``classes``), ``score`` [n]; ``box`` [n, 4] px; ``feature`` [n, D] is of the short-term side;
-    ``instants`` [K] are all that the bank has, ``reach_s`` is how far a feature's clip reaches to either side.
-    """
-
-    path: Path
-    t: NDArray[np.float64]
-    label: NDArray[np.int16]
-    score: NDArray[np.float32]
-    box: NDArray[np.float32]
-    feature: NDArray[np.floating]
-    classes: tuple[str, ...]
-    instants: NDArray[np.float64]
-    reach_s: float
-
-    def of_kinds(self, wanted: Sequence[RowKind], min_score: float) -> NDArray[np.int64]:
-        """The rows of these kinds whose detection has ``min_score``, in the order of time."""
-        labels = [self.classes.index(name) for name in names_of(self.classes, wanted)]
-        return np.flatnonzero(np.isin(self.label, labels) & (self.score >= min_score))
-
-
 class Taken(NamedTuple):
     """A video's n clips as a task takes them: ``t`` [n] instants of its bank, ``labels`` [n, C], and for a clip that is one
     box its ``row`` [n] of the bank and its ``box`` [n, 4].
@@ -133,25 +94,6 @@ class Clips:
         return len(self.t)
 
 
-def read_rows(path: Path) -> BankRows:
-    """One video's bank.
-
-    Raises:
-        ArtifactError: a short-term feature is not finite.
-    """
-    with kinds.BANK.open(path) as reader:
-        t, label, score, box = (reader[name] for name in ("t", "label", "score", "box"))
-        feature = reader["short" if "short" in reader else "feature"]
-        about = reader.attributes
-    if not np.isfinite(feature).all():
-        raise ArtifactError(f"{path}: a short-term feature is not finite")
-    first = float(t[0]) % STEP_S if len(t) else FIRST_S
-    return BankRows(
-        path, t, label, score, box, feature, tuple(about["classes"].split(",")),
-        instants(about["duration_s"], first), about["window_s"] / 2,
-    )  # fmt: skip
-
-
 def read_clips(root: Path, videos: Sequence[Video], window: Window, task: Task, classes: int) -> Clips:
     """All clips of the videos that have a bank.
 
@@ -176,10 +118,10 @@ def read_clips(root: Path, videos: Sequence[Video], window: Window, task: Task, 
         if taken.row is not None:
             short.append(Ragged(rows.feature[taken.row], np.arange(len(taken.t)), np.arange(1, len(taken.t) + 1)))
         else:
-            short.append(_at(rows, (window.short,), window.min_score, taken.t))
+            short.append(rows_at(rows, (window.short,), window.min_score, taken.t))
             if window.short == "global" and (short[-1].last - short[-1].first != 1).any():
                 raise ArtifactError(f"{rows.path}: has no rows of kind global; add it to bank.kinds")
-        own.append(_at(rows, window.kinds, window.min_score, taken.t))
+        own.append(rows_at(rows, window.kinds, window.min_score, taken.t))
         t.append(taken.t)
         seen.append(taken.t + rows.reach_s - window.settle_s if window.mode == "causal" else taken.t)
         labels.append(taken.labels)
@@ -187,7 +129,7 @@ def read_clips(root: Path, videos: Sequence[Video], window: Window, task: Task, 
         numbers.append(np.full(len(taken.t), number, np.int64))
     return Clips(
         tuple(video.id for video in known), np.concatenate(numbers), np.concatenate(t), np.concatenate(seen),
-        np.concatenate(labels), _joined(short), _joined(own), np.concatenate(boxes),
+        np.concatenate(labels), joined(short), joined(own), np.concatenate(boxes),
     )  # fmt: skip
 
 
@@ -217,21 +159,3 @@ def batch(
     else:
         rows, valid = np.zeros((len(chosen), 1, banks.dim), np.float32), np.zeros((len(chosen), 1), bool)
     return torch.from_numpy(short), torch.from_numpy(present), torch.from_numpy(rows), torch.from_numpy(valid)
-
-
-def _at(rows: BankRows, wanted: Sequence[RowKind], min_score: float, t: NDArray[np.float64]) -> Ragged:
-    """The rows of some kinds at each of the instants ``t``."""
-    mine = rows.of_kinds(wanted, min_score)
-    at = rows.t[mine]
-    return Ragged(rows.feature[mine], np.searchsorted(at, t, "left"), np.searchsorted(at, t, "right"))
-
-
-def _joined(parts: Sequence[Ragged]) -> Ragged:
-    start = np.cumsum([0, *(len(part.rows) for part in parts)])
-    first, last = (
-        np.concatenate(
-            [np.zeros(0, np.int64), *(getattr(part, end) + at for part, at in zip(parts, start, strict=False))]
-        )
-        for end in ("first", "last")
-    )
-    return Ragged(np.concatenate([part.rows for part in parts]) if parts else np.zeros((0, 1)), first, last)

@@ -23,7 +23,8 @@ from stages import _memory, _outputs
 from stages._bank_rows import STEP_S, instants
 from stages._box_labels import own_labels
 from stages._boxes import read_true_boxes
-from stages._memory import BankRows, Clips, Taken, Window
+from stages._memory import Clips, Taken, Window
+from stages._memory_rows import BankRows
 from stages._memory_table import figures
 from stages._memory_training import Data, data_of
 

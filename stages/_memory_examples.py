@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages import _memory_training
-from stages._memory import Variant
+from stages import _memory
+from stages._memory import Clips, Variant
 from stages._memory_training import Data
 
 if TYPE_CHECKING:
@@ -36,7 +36,24 @@ def looked(
                 {
                     "variant": name, "video": testing.ids[testing.video[n]], "t": float(testing.t[n]),
                     "label": data.classes[c], "score": float(scores[n, c]),
-                    "rows": _memory_training.attention(model, testing, data, variant, int(n)),
+                    "rows": attention(model, testing, data, variant, int(n)),
                 }
             )  # fmt: skip
     return found
+
+
+def attention(model: "ClipMemory", clips: Clips, data: Data, variant: Variant, clip: int) -> list[tuple[float, float]]:
+    """Time in seconds and share of each row of one clip's window, in the order of time."""
+    import torch
+
+    from pipeline.datasets.bank_windows import WindowRule, read_window
+    from pipeline.training.device import to_device
+
+    assert variant.window_s is not None
+    chosen = np.array([clip])
+    given = _memory.batch(clips, chosen, data.banks, data.window, variant)
+    rule = WindowRule(variant.window_s, data.window.per_second, data.window.mode)
+    found = read_window(data.banks, clips.ids[clips.video[clip]], float(clips.seen_s[clip]), rule)
+    with torch.no_grad():
+        shares = model.attention(*to_device(given, next(model.parameters()).device))[0].cpu().tolist()
+    return list(zip(found.t[found.valid].tolist(), shares, strict=False))

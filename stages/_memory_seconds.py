@@ -14,7 +14,8 @@ from pipeline.datasets.frame_labels import frame_labels
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.run.stage import StageError
 from stages import _memory
-from stages._memory import BankRows, Clips, Taken, Task, Window
+from stages._memory import Clips, Taken, Task, Window
+from stages._memory_rows import BankRows
 from stages._memory_table import figures
 from stages._memory_training import Data, data_of
 

@@ -17,7 +17,8 @@ from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.run.params import Section
 from pipeline.run.stage import StageError
 from stages import _memory
-from stages._memory import BankRows, Clips, Taken, Window
+from stages._memory import Clips, Taken, Window
+from stages._memory_rows import BankRows
 from stages._memory_table import figures
 from stages._memory_training import Data, data_of
 

@@ -184,20 +184,3 @@ def covered(clips: Clips, data: Data, variant: Variant) -> float:
     """Share of the clips whose window, or own rows for STO, holds anything."""
     each = (_memory.batch(clips, np.array([n]), data.banks, data.window, variant) for n in range(len(clips)))
     return float(np.mean([given[3].any().item() for given in each]))
-
-
-def attention(model: "ClipMemory", clips: Clips, data: Data, variant: Variant, clip: int) -> list[tuple[float, float]]:
-    """Time in seconds and share of each row of one clip's window, in the order of time."""
-    import torch
-
-    from pipeline.datasets.bank_windows import WindowRule, read_window
-    from pipeline.training.device import to_device
-
-    assert variant.window_s is not None
-    chosen = np.array([clip])
-    given = _memory.batch(clips, chosen, data.banks, data.window, variant)
-    rule = WindowRule(variant.window_s, data.window.per_second, data.window.mode)
-    found = read_window(data.banks, clips.ids[clips.video[clip]], float(clips.seen_s[clip]), rule)
-    with torch.no_grad():
-        shares = model.attention(*to_device(given, next(model.parameters()).device))[0].cpu().tolist()
-    return list(zip(found.t[found.valid].tolist(), shares, strict=False))

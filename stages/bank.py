@@ -6,9 +6,8 @@ cell of a grid and for the whole picture), with the region's feature. The encode
 last feature map is averaged over time, and the region is aligned and maximised (cells and pictures: averaged).
 
 With an ``encoder`` of its own the bank is decoupled (section 7.1.2): ``feature`` is of that encoder, and ``short`` beside it
-of the one after ``pretrain``, which the short-term side goes on with. Without, both are the same and there is no ``short``.
-``describe`` puts what a row is, where it is and since when behind its ``feature``; ``short`` stays the encoder's alone.
-Without ``regions`` that is all of ``feature``: a bank of what the detector says, not of pictures.
+of the one after ``pretrain``. ``describe`` puts what a row is, where it is and since when behind its ``feature``; ``short``
+stays the encoder's alone. Without ``regions`` that is all: a bank of what the detector says, not of pictures.
 """
 
 from collections.abc import Mapping, Sequence
