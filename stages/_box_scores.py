@@ -11,7 +11,7 @@ from stages import _boxes
 
 
 class Scored(NamedTuple):
-    """Boxes of one video at the pictures that were searched, labels in :func:`shared_classes`."""
+    """Boxes of one video at the searched pictures whose truth is known, labels in :func:`shared_classes`."""
 
     true: BoxTable
     found: BoxTable
@@ -23,7 +23,10 @@ def shared_classes(detector: Sequence[str], truth: Sequence[str]) -> list[str]:
 
 
 def scored(true: _boxes.TrueBoxes, found: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scored:
-    """One video's boxes of the classes that detector (``classes``) and truth share."""
+    """One video's boxes of the classes that detector (``classes``) and truth share.
+
+    What was found between key frames is neither right nor wrong, so it is not here.
+    """
     shared = shared_classes(classes, true.classes)
     of_true, of_found = (
         np.array([shared.index(name) if name in shared else -1 for name in names], np.int64)
@@ -31,7 +34,7 @@ def scored(true: _boxes.TrueBoxes, found: Mapping[str, np.ndarray], classes: Seq
     )
     label = of_true[true.label]
     theirs = of_found[np.asarray(found["label"], np.int64)]
-    mine, kept = label >= 0, theirs >= 0
+    mine, kept = label >= 0, (theirs >= 0) & true.known[np.asarray(found["picture"], np.int64)]
     picture, box, score = (np.asarray(found[name])[kept] for name in ("picture", "box", "score"))
     return Scored(
         BoxTable.of(true.picture[mine], label[mine], true.box[mine]), BoxTable.of(picture, theirs[kept], box, score)

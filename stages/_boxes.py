@@ -31,7 +31,7 @@ class TrueBoxes(NamedTuple):
 
 
 def read_true_boxes(path: Path, pts: np.ndarray) -> TrueBoxes | None:
-    """The boxes of a ``truth`` artifact at the source frames nearest to ``pts`` [N]; None where it holds no boxes.
+    """The boxes of a ``truth`` artifact at the source frames nearest to ``pts`` [N]; None where nobody looked for boxes.
 
     Where only key frames were annotated, pictures farther than ``KEY_SLACK_S`` from one are not ``known``, and have none.
     """
@@ -43,7 +43,7 @@ def read_true_boxes(path: Path, pts: np.ndarray) -> TrueBoxes | None:
         action = reader["box_action"].astype(bool) if "box_action" in reader else None
         classes = tuple(filter(None, reader.attributes["box_classes"].split(",")))
         actions = tuple(filter(None, reader.attributes["label_classes"].split("\n")))
-    if not len(box):
+    if not classes or not len(frames):
         return None
     nearest = np.searchsorted((frames[1:] + frames[:-1]) / 2, pts)
     known = np.abs(frames[nearest] - pts) <= KEY_SLACK_S

@@ -24,7 +24,7 @@ class Examples:
 
 
 def of_set(root: Path, subset: str) -> Examples | None:
-    """All stored pictures of a subset's videos with boxes; None if there are none."""
+    """The stored pictures of a subset's videos of which all boxes are known; None if there are none."""
     from pipeline.datasets.opened import stored_files
     from pipeline.datasets.snippets import FrameStore
 
@@ -39,13 +39,14 @@ def of_set(root: Path, subset: str) -> Examples | None:
             continue
         pts = store.pts(video.id)
         true = _boxes.read_true_boxes(_outputs.truth(root, video), pts)
-        if true is None:
+        if true is None or not true.known.any():
             continue
+        known = np.flatnonzero(true.known)
         stored = store.attributes(video.id)
         scale = np.array([stored["width"] / video.width, stored["height"] / video.height] * 2)
         size = (stored["width"], stored["height"])
-        _append(boxes, labels, true.picture, true.box * scale, true.label, len(pts), size)
-        where += [(video.id, row) for row in range(len(pts))]
+        _append(boxes, labels, np.searchsorted(known, true.picture), true.box * scale, true.label, len(known), size)
+        where += [(video.id, row) for row in known.tolist()]
         classes = true.classes
     if not where:
         return None

@@ -35,8 +35,9 @@ def detections(
     """Boxes that were found, over the true ones; ``class_ap50``: AP50 by class, empty where nothing was scored."""
     sheets, missing = [], list[Block]()
     for video, found, classes in _read_shown(root, shown, kinds.DETECTIONS, _outputs.DETECTIONS, "searched", missing):
-        rows = np.linspace(0, len(found["pts"]) - 1, COLUMNS + 2).round().astype(int)[1:-1]
-        sheets += _pair(root, video, found, classes, np.unique(rows), missing, least_score)
+        true, told = _told(root, video, found["pts"])
+        rows = told[np.linspace(0, len(told) - 1, COLUMNS + 2).round().astype(int)[1:-1]]
+        sheets += _pair(root, video, found, classes, true, np.unique(rows), missing, least_score)
     text = f"Boxes with a score of at least {least_score:g}, and the true ones; point at a box for its score."
     section = picture_section("detections", "People and objects", text, measures, sheets, missing, _NO_BOXES)
     if not class_ap50:
@@ -49,9 +50,11 @@ def tracks(root: Path, shown: Sequence[Video], measures: Sequence[Measure]) -> S
     """A second's pace through a stretch of each video, a colour per tube."""
     sheets, missing = [], list[Block]()
     for video, found, classes in _read_shown(root, shown, kinds.TRACKS, _outputs.TRACKS, "tracked", missing):
-        times = found["pts"][len(found["pts"]) // 2] + np.arange(COLUMNS) - COLUMNS / 2
-        pictures = np.unique(np.abs(found["pts"] - times[:, None]).argmin(axis=1))
-        sheets += _pair(root, video, found, classes, pictures, missing, tubes=True)
+        true, told = _told(root, video, found["pts"])
+        pts = found["pts"][told]
+        times = pts[len(pts) // 2] + np.arange(COLUMNS) - COLUMNS / 2
+        pictures = told[np.unique(np.abs(pts - times[:, None]).argmin(axis=1))]
+        sheets += _pair(root, video, found, classes, true, pictures, missing, tubes=True)
     text = (
         "One picture a second from the middle of the video. A colour is a tube; a true track has the colour of the tube "
         "that first follows it (white: none), so that a switch shows as a change above."
@@ -105,18 +108,25 @@ def _read_banks(root: Path, videos: Sequence[Video]) -> list[_Bank]:
     return found
 
 
+def _told(root: Path, video: Video, pts: np.ndarray) -> tuple[_boxes.TrueBoxes | None, np.ndarray]:
+    """The true boxes of a video, and the numbers of its pictures at which they are known; None and all, where at none."""
+    true = _boxes.read_true_boxes(_outputs.truth(root, video), pts)
+    if true is None or not true.known.any():
+        return None, np.arange(len(pts))
+    return true, np.flatnonzero(true.known)
+
+
 def _pair(
-    root: Path, video: Video, found: Mapping[str, np.ndarray], classes: Sequence[str], rows: np.ndarray,
-    missing: list[Block], least_score: float = 0.0, tubes: bool = False,
+    root: Path, video: Video, found: Mapping[str, np.ndarray], classes: Sequence[str], true: _boxes.TrueBoxes | None,
+    rows: np.ndarray, missing: list[Block], least_score: float = 0.0, tubes: bool = False,
 ) -> list[Sheet]:  # fmt: skip
-    """The pictures number ``rows`` with found boxes, and below with the true ones where they are known.
+    """The pictures number ``rows`` with found boxes, and below with the true ones.
 
     ``tubes``: a box is told by its tube instead of its class.
     """
     pictures = decoded_pictures(root, video, found["pts"][rows], missing)
     if not pictures:
         return []
-    true = _boxes.read_true_boxes(_outputs.truth(root, video), found["pts"])
     above, below, followed = [], [], dict[int, int]()
     for image, row in zip(pictures, rows, strict=True):
         mine = np.flatnonzero((found["picture"] == row) & (found["score"] >= least_score))

@@ -13,10 +13,12 @@ from pipeline.run import kinds
 from stages import _boxes, _outputs
 
 PERSON = "person"
+_NEARLY_S = 0.75
+"""Pictures at least as far apart are key frames, one a second, each shown by the picture nearest to it."""
 
 
 class Scored(NamedTuple):
-    """True and found tracks of the people of one video; ``pts`` [P] in seconds are the times of its pictures."""
+    """True and found tracks of the people of one video at its P pictures whose truth is known, at ``pts`` [P] seconds."""
 
     pts: np.ndarray
     true: TrackTable
@@ -26,7 +28,7 @@ class Scored(NamedTuple):
 def read(root: Path, video: Video, tracks: Path | None) -> Scored | None:
     """The tracks of a video; ``tracks``: folder of its artifact, None: tracking failed, so nothing was found.
 
-    None where it was not searched, or its boxes or those of people are not known.
+    None where it was not searched, or its boxes or those of people are not known at any picture.
     """
     searched = _outputs.artifact(root, _outputs.DETECTIONS, video)
     if not searched.is_file():
@@ -37,19 +39,24 @@ def read(root: Path, video: Video, tracks: Path | None) -> Scored | None:
         picture, label, box = reader["picture"], reader["label"], reader["box"]
         track = reader["track"] if tracks is not None else np.zeros(0, np.int32)
     true = _boxes.read_true_boxes(_outputs.truth(root, video), pts)
-    if true is None or PERSON not in true.classes or PERSON not in classes:
+    if true is None or not true.known.any() or PERSON not in true.classes or PERSON not in classes:
         return None
     ours = true.label == true.classes.index(PERSON)
-    theirs = np.flatnonzero(label == classes.index(PERSON)) if tracks is not None else np.zeros(0, np.int64)
+    theirs = np.zeros(0, np.int64)
+    if tracks is not None:
+        theirs = np.flatnonzero((label == classes.index(PERSON)) & true.known[picture])
+    number = np.cumsum(true.known) - 1  # of a picture among those that are known
     return Scored(
-        pts,
-        TrackTable(true.picture[ours], true.track[ours], true.box[ours]),
-        TrackTable(picture[theirs].astype(np.int64), track[theirs].astype(np.int64), box[theirs].astype(np.float64)),
+        pts[true.known],
+        TrackTable(number[true.picture[ours]], true.track[ours], true.box[ours]),
+        TrackTable(number[picture[theirs]], track[theirs].astype(np.int64), box[theirs].astype(np.float64)),
     )
 
 
 def each_second(one: Scored) -> Scored:
-    """The same at the pictures nearest to the middles of whole seconds."""
+    """The same at the pictures nearest to the middles of whole seconds, or at all where they are about a second apart."""
+    if (np.diff(one.pts) > _NEARLY_S).all():
+        return one
     instants = np.arange(0.5, max(one.pts[-1], 1.0), 1.0)
     chosen = np.unique(np.abs(one.pts - instants[:, None]).argmin(axis=1))
     kept = [np.isin(table.picture, chosen) for table in (one.true, one.found)]

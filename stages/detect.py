@@ -127,7 +127,7 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
         if video.id in records:
             given = kinds.DETECTIONS.read(folder / f"{video.file_stem}.h5")
         true = _boxes.read_true_boxes(_outputs.truth(context.root, video), given["pts"])
-        if true is not None and (shared := _box_scores.shared_classes(known, true.classes)):
+        if true is not None and true.known.any() and (shared := _box_scores.shared_classes(known, true.classes)):
             videos.append(_box_scores.scored(true, given, known))
     if not videos:
         return metrics

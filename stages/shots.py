@@ -85,8 +85,9 @@ def finish(context: Context, folder: Path, records: Mapping[str, Mapping[str, An
     counts = []
     for video in dataset.subset("testing"):
         truth = _outputs.truth(context.root, video)
-        if truth.is_file():
-            true = cuts_of(kinds.TRUTH.read(truth)["shot_start"])
+        starts = kinds.TRUTH.read(truth)["shot_start"] if truth.is_file() else ()
+        if len(starts):
+            true = cuts_of(starts)
             found = (
                 cuts_of(kinds.SHOTS.read(folder / f"{video.file_stem}.h5")["t_start"]) if video.id in records else ()
             )
