@@ -187,4 +187,7 @@ def test_true_boxes_are_those_of_the_nearest_source_frame(tmp_path: Path) -> Non
     empty = arrays | {name: arrays[name][:0] for name in ("box_frame", "box", "box_class", "box_track")}
     write(path, empty, {"box_classes": "", "label_classes": "a"})
     assert _boxes.read_true_boxes(path, np.zeros(1)) is None
+    write(path, empty, {"box_classes": "person", "label_classes": "a"})
+    nobody = _boxes.read_true_boxes(path, np.array([0.1, 5.0]))
+    assert nobody is not None and nobody.known.tolist() == [True, False] and not len(nobody.box), "they were looked for"
     assert _boxes.read_true_boxes(tmp_path / "none.h5", np.zeros(1)) is None

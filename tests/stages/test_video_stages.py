@@ -1,5 +1,6 @@
 """The stages `shots` and `compressed` on a small data set, called as the runner calls them."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,23 @@ def test_the_cuts_of_a_video_that_failed_count_as_missed(root: Path, project: Pa
     metrics = stage.finish(context, tmp_path, {id_: record for id_, record in records.items() if id_ != first})
     assert metrics["true_cuts"] == whole["true_cuts"]
     assert metrics["cut_recall"] < whole["cut_recall"]
+
+
+def test_cuts_that_are_not_known_are_neither_missed_nor_false(root: Path, project: Path, tmp_path: Path) -> None:
+    _, _, whole = run("shots", root, project, tmp_path)
+    one, other = Dataset.load(project / _outputs.DATASET_FILE).subset("testing")
+    alone = {}
+    for unknown, known in ((one, other), (other, one)):
+        shutil.copytree(project, here := tmp_path / unknown.id)
+        path = _outputs.truth(here, unknown)
+        with kinds.TRUTH.open(path) as reader:
+            attributes = {name: reader.attributes[name] for name in kinds.TRUTH.attributes}
+        kinds.TRUTH.write(path, kinds.TRUTH.read(path) | {"shot_start": np.zeros(0)}, attributes)
+        _, _, alone[known.id] = run("shots", root, here, tmp_path)
+    assert sum(metrics["true_cuts"] for metrics in alone.values()) == whole["true_cuts"]
+    for metrics in alone.values():
+        assert metrics["test_videos"] == 1
+        assert metrics["cut_precision"] == metrics["cut_recall"] == 1.0
 
 
 def test_the_coded_stream_is_written(root: Path, project: Path, tmp_path: Path) -> None:
