@@ -47,9 +47,7 @@ class Bank(Section):
     describe: tuple[Description, ...] = Field(
         (), description="channels behind the bank's features: class of the row, box, age (of its track)"
     )
-    regions: bool = Field(
-        True, description="the bank's features have the regions' own; false: what describe names alone"
-    )
+    regions: bool = Field(True, description="features have the regions' own channels; false: what describe names")
     chunk: int = Field(8, ge=1, description="seconds encoded at once")
     threads: int = Field(1, ge=1, description="torch threads of each process; part of what makes equal bytes")
 
