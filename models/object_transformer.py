@@ -186,18 +186,27 @@ class ObjectTransformer(nn.Module):
         return Encoded(video, x[:, x.shape[1] - tokens.valid.shape[1] :])
 
     @torch.no_grad()
-    def attention(self, tokens: Tokens) -> Tensor:
-        """Where the span's output looks: the last layer's attention from the first token, mean over heads, ``[B, N]``.
+    def attention(self, tokens: Tokens, hidden: Tensor | None = None, of: Tensor | None = None) -> Tensor:
+        """Where an output looks: the last layer's attention from one token of each span, mean over heads, ``[B, N]``.
 
         Shares of padding are 0; the rest of 1 went to the special tokens. For reports, in evaluation mode.
+
+        Args:
+            tokens: as in :meth:`forward`.
+            hidden: likewise.
+            of: ``[B]`` int64, the token of each span that looks; None: the first one of the sequence, whose output is the
+                span's.
         """
-        x, padding = self.embedding(tokens, None)
+        x, padding = self.embedding(tokens, hidden)
         for layer in self.layers[:-1]:
             x = layer(x, src_key_padding_mask=padding)
+        special = x.shape[1] - tokens.valid.shape[1]
+        row = torch.zeros(len(x), dtype=torch.int64, device=x.device) if of is None else of + special
         last = self.layers[-1]
         assert isinstance(last, nn.TransformerEncoderLayer)
-        _, shares = last.self_attn(x[:, :1], x, x, key_padding_mask=padding, need_weights=True)
-        found: Tensor = shares[:, 0, x.shape[1] - tokens.valid.shape[1] :]
+        looks = x[torch.arange(len(x), device=x.device), row][:, None]
+        _, shares = last.self_attn(looks, x, x, key_padding_mask=padding, need_weights=True)
+        found: Tensor = shares[:, 0, special:]
         return found
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.datasets.spans import BUDGET, JITTER, SPAN_S, FillOrder
 from pipeline.run.params import Section
 from stages._box_context import ROUNDS
+from stages._box_labels import MATCH_IOU
 from stages._long_form_runs import Pretext
 from stages._long_form_schedule import Schedule
 
@@ -53,4 +54,8 @@ class Fusion(Section):
 
     every_s: int = Field(1, ge=1, description="between the seconds whose boxes are trained on and scored")
     rounds: int = Field(ROUNDS, ge=1, description="passes in which all people and objects of a span are hidden once")
+    match_iou: float = Field(
+        MATCH_IOU, gt=0, le=1, description="of a box with the true one whose actions are its; where boxes have actions"
+    )
+    examples: int = Field(3, ge=0, description="test boxes whose attention over time is kept")
     schedule: Schedule

@@ -13,9 +13,9 @@ from pipeline.evaluation.bootstrap import Interval
 from pipeline.evaluation.frame_bootstrap import frame_maps
 from pipeline.evaluation.video_means import video_means
 from pipeline.run.files import write_bytes, write_json
-from stages._box_actions import Labelled
 from stages._long_form_runs import TaskVideos
 from stages._long_form_tasks import errors, without_looking
+from stages._long_form_trainings import Fused
 
 
 def task_table(
@@ -55,11 +55,12 @@ def task_table(
     }
 
 
-def box_table(scores: Mapping[str, NDArray[np.float32]], boxes: Labelled, resamples: int, seed: int) -> dict[str, Any]:
+def box_table(fused: Fused, resamples: int, seed: int) -> dict[str, Any]:
     """Per-box mAP over the classes that occur, of [S, N, classes] by name, in percent; gains are over the first name.
 
     An AP is the mean precision at the positive boxes, as in the stage ``memory``; ``chance`` is the mean share of positives.
     """
+    scores, boxes = fused.scores, fused.labelled
     present = tuple(int(c) for c in np.flatnonzero(boxes.labels.any(axis=0)))
     maps = frame_maps(scores, boxes.labels, boxes.video, present, resamples=resamples, seed=seed)
     first = next(iter(scores))
@@ -73,6 +74,7 @@ def box_table(scores: Mapping[str, NDArray[np.float32]], boxes: Labelled, resamp
         "videos": len(np.unique(boxes.video)),
         "classes": len(present),
         "chance": 100 * float(boxes.labels[:, list(present)].mean()),
+        **fused.counts,
         "names": list(found),
         "variants": found,
     }
@@ -82,7 +84,7 @@ def metrics_of(table: Mapping[str, Any]) -> dict[str, float]:
     """The table as flat metrics: ``place/average``, ``place/average/low``, ..., ``boxes/fused``."""
     found: dict[str, float] = {"skipped": float(len(table["skipped"])), "missing": float(len(table["missing"]))}
     for part, figures in {**table["tasks"], **({"boxes": table["boxes"]} if table["boxes"] else {})}.items():
-        for name in ("chance", "without_looking"):
+        for name in ("chance", "without_looking", "unmatched", "missed"):
             if figures.get(name) is not None:
                 found[f"{part}/{name}"] = float(figures[name])
         for name, values in figures["variants"].items():
@@ -101,8 +103,10 @@ def reasons(table: Mapping[str, Any]) -> str:
     return "; ".join(given)
 
 
-def write(folder: Path, table: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """The stage's table and scores; the folders of models and histories are there even if nothing was trained."""
+def write(
+    folder: Path, table: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], examples: Sequence[Mapping[str, Any]]
+) -> None:
+    """The stage's table, scores and examples of attention; the folders of models and histories are there in any case."""
     for name in ("models", "history"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -110,6 +114,7 @@ def write(folder: Path, table: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     np.savez(buffer, **given)
     write_bytes(folder / "scores" / "scores.npz", buffer.getvalue())
     write_json(folder / "scores" / "table.json", {**table, "left_out": reasons(table)})
+    write_json(folder / "scores" / "attention.json", list(examples))
 
 
 def _percent(interval: Interval) -> Interval:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from pipeline.datasets.schema import Video, file_stem
 from pipeline.datasets.spans import Instances, Sampling
 from pipeline.run.files import write_bytes, write_json
 from pipeline.run.stage import Context
-from stages import _box_actions, _long_form_runs
-from stages._box_actions import Labelled
+from stages import _box_actions, _box_examples, _long_form_runs
+from stages._box_actions import Labelled, Labelling
 from stages._long_form_parts import Fusion, Variant
 from stages._long_form_runs import Design, Pretext, TaskVideos, Teacher
 from stages._long_form_schedule import Kept, Schedule
@@ -21,18 +21,33 @@ from stages._long_form_tasks import prediction
 if TYPE_CHECKING:
     from models.long_form import PretrainingModel
 
+_NO_ACTIONS = {
+    "segments": "no second of training or of testing with a person has an action",
+    "boxes": "no person's box of training or of testing matches a true one, at an instant that is known, with an action",
+}
+
+
+class Fused(NamedTuple):
+    """``scores`` [S, N, classes] of the short-term model, of context, of both; labels; and as of ``_box_examples``."""
+
+    scores: dict[str, NDArray[np.float32]]
+    labelled: Labelled
+    counts: dict[str, int]
+    examples: list[dict[str, Any]]
+
 
 @dataclass
 class Trainings:
     """What the trainings share.
 
-    ``params`` the section; ``boxes`` by video; channels by source; ``pool`` the videos for pre-training; ``teacher`` the
-    short-term model, if there is one; ``pretrained`` what was pre-trained so far.
+    ``params`` the section; ``boxes`` by video, and their ``labelling``; channels by source; ``pool`` the videos for
+    pre-training; ``teacher`` the short-term model, if there is one; ``pretrained`` what was pre-trained so far.
     """
 
     context: Context
     params: Any
     boxes: Mapping[str, Instances]
+    labelling: Labelling
     feature_dims: tuple[int, ...]
     pool: Sequence[Instances]
     teacher: Teacher | None = None
@@ -89,33 +104,33 @@ class Trainings:
         videos: Mapping[str, Sequence[Video]],
         classes: Sequence[str],
         skipped: dict[str, str],
-    ) -> tuple[dict[str, NDArray[np.float32]], Labelled]:
-        """Scores [S, N, classes] of people's boxes in testing, of the short-term model, of context, of both; and labels.
-
-        The short-term model alone learns on the same boxes as long as it does beside the context.
-        """
+    ) -> Fused:
+        """Of people's boxes in testing; the short-term model alone learns on as many boxes as it does beside the context."""
         assert self.teacher is not None
         masked = [v for v in variants.values() if v.model == "object_transformer" and v.pretrain in ("mask", "both")]
         chosen = masked[0] if masked else None
-        nothing = Labelled(np.zeros(0, np.int64), np.zeros((0, 1), np.float32), np.zeros((0, len(classes)), bool))
+        nothing = Fused({}, _box_actions.people((), {}, self.labelling, len(classes)), {}, [])
         if chosen is None or self.teacher.classes != len(classes):
             skipped["boxes"] = (
                 "no object_transformer is pre-trained with masked instances"
                 if chosen is None
                 else f"the short-term model has {self.teacher.classes} classes, the data set {len(classes)}"
             )
-            return {}, nothing
+            return nothing
         tables: dict[str, list[NDArray[np.float32]]] = {"short_term": [], "context": [], "fused": []}
         for number in range(self.params.seeds):
             model = self._backbone(chosen, number)
             assert model is not None
-            options = (self.boxes, classes, self.sampling, fusion.every_s, fusion.rounds)
             training, testing = (
-                _box_actions.contexts(model, videos[subset], *options) for subset in ("training", "testing")
-            )
+                _box_actions.contexts(
+                    model, videos[subset], self.boxes, self.labelling, len(classes), self.sampling, fusion.every_s,
+                    fusion.rounds, subset == "training",
+                )
+                for subset in ("training", "testing")
+            )  # fmt: skip
             if not (training[1].labels.any() and testing[1].labels.any()):
-                skipped["boxes"] = "no second of training or of testing with a person has an action"
-                return {}, nothing
+                skipped["boxes"] = _NO_ACTIONS[self.labelling.by]
+                return nothing
             schedule = fusion.schedule.but(seed=fusion.schedule.seed + number)
             kept = self._kept(f"fusion-{number}", schedule.steps)
             scores, history = _box_actions.adapt(model, self.teacher, training, testing[0], schedule, kept)
@@ -126,7 +141,14 @@ class Trainings:
             scores["short_term"] = _box_actions.probabilities(alone, testing[1].feature)
             for name, found in tables.items():
                 found.append(scores[name])
-        return {name: np.stack(found) for name, found in tables.items()}, testing[1]
+            if number == 0:
+                ids = [video.id for video in videos["testing"] if video.id in self.boxes]
+                counts = _box_examples.counts(self.labelling, ids, *testing, fusion.every_s)
+                examples = _box_examples.looked(
+                    model, ids, self.boxes, *testing, scores["fused"], classes, self.sampling, fusion.rounds,
+                    fusion.examples,
+                )  # fmt: skip
+        return Fused({name: np.stack(found) for name, found in tables.items()}, testing[1], counts, examples)
 
     def _backbone(self, variant: Variant, number: int) -> "PretrainingModel | None":
         key = (variant.model, variant.pretrain, number)

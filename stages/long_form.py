@@ -3,10 +3,16 @@
 In: the banks of tracked people and objects, shots, and the labels of the videos. A video becomes spans of tokens, a token a
 box at a second. Transformers are pre-trained on the training videos (masked instances, eq. 8.2; span compatibility,
 eq. 8.3), each of ``variants`` is trained on each label ``seeds`` times and scored on ``testing`` over all spans of a video.
-Where people's seconds have actions, the pre-trained transformer is fused with the short-term model (section 8.4.3).
+Where people's boxes or seconds have actions, the pre-trained transformer is fused with the short-term model (section
+8.4.3): the truth's actions of each box (``box_action``) if the data set tells them, else the segments of its second.
 Out: the models; their histories; ``scores.npz`` (by label and variant [seeds, N, outputs]; targets; names of the videos);
 ``table.json``: accuracy or squared error of every variant with 95 % intervals over videos and trainings, what guessing
-gives, mAP of boxes, and what is missing or was left out and why. Without labels and actions the table is empty and says so.
+gives, mAP of boxes, what labels them, and what is missing or was left out and why; ``attention.json``: where the context
+of a few test boxes came from. Without labels and actions the table is empty and says so.
+
+In memory are the boxes of all videos at once: of each the D channels as its bank has them (float16: 2 D bytes, 4.6 kB at
+2304; spans and batches alone are made float32), 56 bytes of place and time, and a byte per class. The features of those
+that the short-term model or fusion learns from are there once more, and the latter's contexts, 4 bytes per width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +29,8 @@ from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
 from stages import _box_actions, _long_form_table, _outputs
+from stages._box_actions import Labelling
+from stages._box_labels import MATCH_IOU, tells_actions
 from stages._instances import channels, load_instances
 from stages._long_form_parts import Fusion, Network, Spans, Variant
 from stages._long_form_runs import TaskVideos, read_teacher, task_videos
@@ -62,10 +70,12 @@ class LongForm(Section):
 
 
 def inputs(context: Context) -> Sequence[Path]:
-    """The data set, banks, tracks and shots, and the files that the section names."""
+    """The data set, banks, tracks and shots, what is true of the videos, and the files that the section names."""
     named = [path for path in (context.params.annotations, context.params.teacher) if path is not None]
     folders = (_outputs.DATASET_FILE, _outputs.BANK, _outputs.TRACKS, _outputs.SHOTS, *named)
-    return [context.root / path for path in folders]
+    dataset = Dataset.load(context.root / _outputs.DATASET_FILE)
+    truths = [_outputs.truth(context.root, video) for name in SUBSETS[1:] for video in dataset.subset(name)]
+    return [*(context.root / path for path in folders), *(path for path in truths if path.is_file())]
 
 
 def long_form(context: Context) -> Mapping[str, float]:
@@ -75,18 +85,22 @@ def long_form(context: Context) -> Mapping[str, float]:
     benchmark = read_benchmark(context.root / (params.annotations or _outputs.DATASET_FILE))
     videos = {name: dataset.subset(name) for name in SUBSETS[1:]}
     ours = [video for some in videos.values() for video in some]
-    told = bool(benchmark.videos()) or any(
-        video.segments for video in ours
-    )  # or there is nothing to read the banks for
+    truths = {one.id: path for one in ours if tells_actions(path := _outputs.truth(context.root, one))}
+    # Or there is nothing to read the banks for.
+    told = bool(benchmark.videos() or truths) or any(video.segments for video in ours)
     wanted = sorted({*benchmark.videos(), *(video.id for video in ours)}) if told else []
     sources = (PERSON, OBJECT) if params.objects else (PERSON,)
     artifacts = (context.root / _outputs.BANK).parent
     boxes = {id_: one for id_ in wanted if (one := load_instances(artifacts, id_, sources)) is not None}
     skipped: dict[str, str] = {}
     missing = [id_ for id_ in wanted if id_ not in boxes]
-    table: dict[str, Any] = {"tasks": {}, "boxes": {}, "skipped": skipped, "missing": missing}
+    iou = params.fusion.match_iou if params.fusion else MATCH_IOU
+    labelling = _box_actions.label_boxes(ours, boxes, dataset.classes, truths, iou)
+    table: dict[str, Any] = {
+        "tasks": {}, "boxes": {}, "labelled_by": labelling.by, "skipped": skipped, "missing": missing,
+    }  # fmt: skip
     arrays: dict[str, np.ndarray] = {}
-    work = _trainings(context, params, benchmark, videos["training"], boxes, dataset.classes, len(sources))
+    work = _trainings(context, params, benchmark, videos["training"], boxes, labelling, len(dataset.classes))
     tasks = _tasks(benchmark, boxes, skipped)
     usable = params.variants.items() if boxes else ()
     variants = {name: variant for name, variant in usable if work.can(name, variant, skipped)}
@@ -98,11 +112,13 @@ def long_form(context: Context) -> Mapping[str, float]:
         arrays |= {f"{task.name}/{name}": one for name, one in predicted.items()}
         arrays[f"{task.name}/targets"] = np.array([row.target for row in task.rows["test"]])
         arrays[f"{task.name}/videos"] = np.array([row.video for row in task.rows["test"]])
+    examples: list[dict[str, Any]] = []
     if params.fusion is not None and work.teacher is not None:
-        scores, labelled = work.fused(params.fusion, variants, videos, dataset.classes, skipped)
-        if scores:
-            table["boxes"] = _long_form_table.box_table(scores, labelled, params.resamples, params.tuning.seed)
-    _long_form_table.write(context.result, table, arrays)
+        fused = work.fused(params.fusion, variants, videos, dataset.classes, skipped)
+        if fused.scores:
+            examples = fused.examples
+            table["boxes"] = _long_form_table.box_table(fused, params.resamples, params.tuning.seed)
+    _long_form_table.write(context.result, table, arrays, examples)
     if not (table["tasks"] or table["boxes"]):
         context.progress.say(f"nothing was trained: {_long_form_table.reasons(table)}")
     return _long_form_table.metrics_of(table)
@@ -110,16 +126,17 @@ def long_form(context: Context) -> Mapping[str, float]:
 
 def _trainings(
     context: Context, params: LongForm, benchmark: Benchmark, training: Sequence[Video],
-    boxes: Mapping[str, Instances], classes: Sequence[str], sources: int,
+    boxes: Mapping[str, Instances], labelling: Labelling, classes: int,
 ) -> Trainings:  # fmt: skip
     dim = channels(boxes, context.root / _outputs.BANK) if boxes else 1
+    dims = (dim,) * (1 + params.objects)  # by source
     # LVU's splits are those of a task: as in the thesis, all videos that some task trains on.
     pool = benchmark.videos("train") if params.annotations else [video.id for video in training]
-    work = Trainings(context, params, boxes, (dim,) * sources, [boxes[id_] for id_ in pool if id_ in boxes])
+    work = Trainings(context, params, boxes, labelling, dims, [boxes[id_] for id_ in pool if id_ in boxes])
     if params.teacher is not None:
         work.teacher = read_teacher(context.root / params.teacher, dim)
     else:
-        people = _box_actions.people(training, boxes, classes)
+        people = _box_actions.people(training, boxes, labelling, classes)
         if people.labels.any():
             work.fit_teacher(people)
     return work
@@ -149,7 +166,7 @@ def _twins(variants: Mapping[str, Variant]) -> dict[str, str]:
 STAGE = DatasetStage(
     name="long_form",
     section=LongForm,
-    reads=(kinds.BANK, kinds.TRACKS, kinds.SHOTS),
+    reads=(kinds.BANK, kinds.TRACKS, kinds.SHOTS, kinds.TRUTH),
     needs="gpu",
     inputs=inputs,
     run=long_form,

@@ -148,7 +148,7 @@ def _sections(
         _people.tracks(root, shown, measured["track"]),
         _people.bank(root, dataset),
         _memory_report.section(root, dataset, metrics, raw),
-        _long_form_report.section(root),
+        _long_form_report.section(root, dataset),
         _sheets.stream(root, shown),
         _recognition.section(root, metrics, shown),
         _framewise_report.section(root, dataset, metrics, shown),

@@ -83,7 +83,7 @@ def simulated_video(
     # A tube ends at a cut, so a person is another instance in every shot.
     instance = track + people * shot
     source = np.full(len(second), PERSON)
-    return Instances(second.astype(np.int64), box, instance.astype(np.int64), shot.astype(np.int64), source, feature)
+    return Instances(second.astype(np.float64), box, instance.astype(np.int64), shot.astype(np.int64), source, feature)
 
 
 def write_simulated_annotations(folder: Path, sizes: Sequence[int] = (48, 24, 24), seed: int = 0) -> None:

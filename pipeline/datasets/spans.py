@@ -5,7 +5,8 @@ tell (budget, order of filling, jitter, forms of the indices) is as in the relea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -30,11 +31,11 @@ PERSON, OBJECT = 0, 1
 class Instances:
     """The N boxes of a video at its key frames, in the order of time.
 
-    ``second`` [N] int64; ``box`` [N, 4] x1, y1, x2, y2 as shares of the picture; ``instance`` [N] int64 track;
-    ``shot`` [N] int64 number of the shot; ``source`` [N] int64, ``PERSON`` or ``OBJECT``; ``feature`` [N, D].
+    ``t`` [N] seconds; ``box`` [N, 4] x1, y1, x2, y2 as shares of the picture; ``instance`` [N] int64 track; ``shot`` [N]
+    int64 number of the shot; ``source`` [N] int64, ``PERSON`` or ``OBJECT``; ``feature`` [N, D] as precise as stored.
     """
 
-    second: NDArray[np.int64]
+    t: NDArray[np.float64]
     box: NDArray[np.float32]
     instance: NDArray[np.int64]
     shot: NDArray[np.int64]
@@ -42,7 +43,12 @@ class Instances:
     feature: NDArray[np.floating]
 
     def __len__(self) -> int:
-        return len(self.second)
+        return len(self.t)
+
+    @cached_property
+    def second(self) -> NDArray[np.int64]:
+        """[N] int64, the key frame: the second that ``t`` lies in."""
+        return np.floor(self.t).astype(np.int64)
 
 
 class Span(NamedTuple):
@@ -99,7 +105,7 @@ def instances_of(
     kept = np.flatnonzero(np.isin(source, list(sources)) & (bank["track"] >= 0))
     kept = kept[np.argsort(bank["t"][kept], kind="stable")]
     return Instances(
-        np.floor(bank["t"][kept]).astype(np.int64),
+        bank["t"][kept],
         box[kept],
         bank["track"][kept].astype(np.int64),
         shot[kept],
@@ -238,4 +244,4 @@ def _extended(values: NDArray[Any], length: int) -> NDArray[Any]:
 def one_source(video: Instances, source: int) -> Instances:
     """The tokens of one source only."""
     kept = video.source == source
-    return replace(video, **{name: value[kept] for name, value in vars(video).items()})
+    return replace(video, **{one.name: getattr(video, one.name)[kept] for one in fields(video)})

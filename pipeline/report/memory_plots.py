@@ -11,13 +11,17 @@ from pipeline.report.plots import Plot, draw_figure
 
 
 class Looked(NamedTuple):
-    """One clip: its heading, its instant in seconds, ``rows`` of (time, share), the video's length and segments."""
+    """One clip: its heading, its instant in seconds, ``rows`` of (time, share), the video's length and segments.
+
+    ``own``: further rows, of the clip's own person, that stand on the others in another colour.
+    """
 
     title: str
     t: float
     rows: Sequence[tuple[float, float]]
     duration_s: float
     segments: Sequence[Segment]
+    own: Sequence[tuple[float, float]] = ()
 
 
 def attention_over_time(clips: Sequence[Looked], title: str, caption: str) -> Plot:
@@ -32,11 +36,11 @@ def attention_over_time(clips: Sequence[Looked], title: str, caption: str) -> Pl
 
 
 def _panel(axes: Axes, clip: Looked, colours: tuple[str, ...], ink: str) -> None:
-    seconds: dict[int, float] = {}
-    for t, share in clip.rows:
-        seconds[int(t)] = seconds.get(int(t), 0.0) + share
-    most = max(seconds.values(), default=1.0) or 1.0
-    axes.bar([s + 0.5 for s in seconds], [100 * share for share in seconds.values()], width=0.9, color=colours[0])
+    others, own = _by_second(clip.rows), _by_second(clip.own)
+    most = max((others.get(s, 0.0) + own.get(s, 0.0) for s in others.keys() | own.keys()), default=1.0) or 1.0
+    axes.bar([s + 0.5 for s in others], [100 * share for share in others.values()], width=0.9, color=colours[0])
+    under = [100 * others.get(s, 0.0) for s in own]
+    axes.bar([s + 0.5 for s in own], [100 * share for share in own.values()], 0.9, under, color=colours[2])
     axes.axvline(clip.t, color=ink, linewidth=1.2)
     lanes: list[float] = []  # where each row of segments ends
     for segment in sorted(clip.segments, key=lambda one: one.t_start):
@@ -51,3 +55,10 @@ def _panel(axes: Axes, clip: Looked, colours: tuple[str, ...], ink: str) -> None
     axes.set_yticks([0, round(100 * most)])
     axes.set_ylabel("share, %")
     axes.grid(axis="y")
+
+
+def _by_second(rows: Sequence[tuple[float, float]]) -> dict[int, float]:
+    seconds: dict[int, float] = {}
+    for t, share in rows:
+        seconds[int(t)] = seconds.get(int(t), 0.0) + share
+    return seconds

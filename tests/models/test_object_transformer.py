@@ -156,6 +156,31 @@ def test_attention_is_a_share() -> None:
         assert (shares >= 0).all() and (shares.sum(dim=1) < 1).all() and (shares.sum(dim=1) > 0.2).all()
 
 
+@pytest.mark.parametrize("form", ["thesis", "released"])
+def test_attention_of_a_hidden_token_is_what_the_layer_computes(form: str) -> None:
+    """Against the weights of the last layer's own ``MultiheadAttention`` within ``forward``, all tokens at once."""
+    model, tokens = small(form=form), random_tokens([9, 4])
+    hidden = torch.zeros(2, 9, dtype=torch.bool)
+    hidden[0, 5] = hidden[1, 2] = True
+    seen: list[Tensor] = []
+    hook = model.layers[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    outputs = model(tokens, hidden).tokens
+    hook.remove()
+    (x,) = seen
+    special = x.shape[1] - 9
+    padding = torch.cat([torch.zeros(2, special, dtype=torch.bool), ~tokens.valid], dim=1)
+    block: Any = model.layers[-1]
+    mixed, shares = block.self_attn(x, x, x, key_padding_mask=padding, need_weights=True)
+    y = block.norm1(x + mixed)
+    torch.testing.assert_close(outputs, block.norm2(y + block.linear2(block.activation(block.linear1(y))))[:, special:])
+    for of in ([5, 2], [0, 3]):
+        found = model.attention(tokens, hidden, torch.tensor(of))
+        torch.testing.assert_close(found, shares[torch.arange(2), torch.tensor(of) + special, special:])
+        assert not found[1, 4:].any()
+    torch.testing.assert_close(model.attention(tokens, hidden), shares[:, 0, special:])
+    assert (model.attention(tokens, hidden) - model.attention(tokens)).abs().max() > 1e-4
+
+
 def test_frames_are_means_of_their_boxes() -> None:
     tokens = random_tokens([5, 2])
     time = tokens.time.clone()

@@ -10,7 +10,7 @@ import torch
 from models.heads.long_form import InstanceHead, LateFusionHead
 from models.object_transformer import ObjectTransformer
 from pipeline.datasets.spans import Instances, Sampling
-from stages._box_context import BoxContext, box_contexts, box_scores, fit_late_fusion
+from stages._box_context import BoxContext, box_attention, box_contexts, box_scores, fit_late_fusion
 from stages._long_form_schedule import Schedule
 
 
@@ -18,7 +18,7 @@ def couple(seconds: int = 40, people: int = 3, seed: int = 0) -> Instances:
     rng = np.random.default_rng(seed)
     n = seconds * people
     return Instances(
-        np.repeat(np.arange(seconds), people),
+        np.repeat(np.arange(seconds) + 0.5, people),
         np.sort(rng.random((n, 4)), axis=1).astype(np.float32),
         np.tile(np.arange(people), seconds),
         np.ones(n, np.int64),
@@ -43,6 +43,7 @@ def test_a_box_does_not_see_itself_but_the_others(backbone: Any, rounds: int) ->
     before = box_contexts(backbone, video, range(10, 20), sampling, rounds)
     assert before.row.tolist() == list(range(30, 60)) and before.context.shape == (30, 16)
     np.testing.assert_array_equal(before.feature, video.feature[before.row])
+    assert before.feature.dtype == np.float16, "as precise as stored"
     feature = video.feature.copy()
     feature[video.instance == 1] += 2
     after = box_contexts(backbone, replace(video, feature=feature), range(10, 20), sampling, rounds)
@@ -51,6 +52,20 @@ def test_a_box_does_not_see_itself_but_the_others(backbone: Any, rounds: int) ->
     assert moved[mine].max() < 1e-5, "its own features are hidden, at every second"
     # With two rounds, persons 0 and 2 are hidden together, and 1 is seen by both.
     assert moved[~mine].min() > 1e-4
+    assert backbone.training, "its mode is put back"
+
+
+def test_attention_is_that_of_the_pass_in_which_the_box_is_hidden(backbone: Any) -> None:
+    video, sampling = couple(), Sampling(length_s=20, budget=50)
+    row = 3 * 15 + 1
+    rows, shares = box_attention(backbone, video, row, sampling, 3)
+    assert len(rows) == 50 and row in rows and 0.5 < shares.sum() < 1, "the rest goes to [CLS]"
+    assert set(video.second[rows]) <= set(range(5, 25))
+    for who, seen in ((1, False), (0, True)):
+        feature = video.feature.copy()
+        feature[video.instance == who] += 2
+        _, after = box_attention(backbone, replace(video, feature=feature), row, sampling, 3)
+        assert (np.abs(after - shares).max() > 1e-5) == seen, "its own features are hidden, those of others are not"
     assert backbone.training, "its mode is put back"
 
 

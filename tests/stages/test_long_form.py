@@ -11,7 +11,9 @@ from models.heads import long_form as heads
 from pipeline.datasets.formats.lvu import read_tasks
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.datasets.simulated_spans import write_simulated_annotations
-from pipeline.report.blocks import Table, Text
+from pipeline.datasets.spans import PERSON
+from pipeline.report.blocks import Plots, Table, Text
+from pipeline.report.blocks import Section as ReportSection
 from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
@@ -19,6 +21,7 @@ from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
 from pipeline.run.stage import find_stage, section_models
 from stages import _long_form_report, _long_form_runs, _outputs
+from stages._instances import load_instances
 
 DURATION_S = 12.0
 CLASSES = ("bow", "wave")
@@ -104,6 +107,10 @@ def run(folder: Path, sections: dict[str, Section]) -> tuple[dict[str, float], d
     return metrics, read_json(folder / "data" / "predictions" / "long_form" / "table.json")
 
 
+def report(folder: Path) -> ReportSection:
+    return _long_form_report.section(folder, Dataset.load(folder / _outputs.DATASET_FILE))
+
+
 def models(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "data" / "checkpoints" / "long_form").iterdir()}
 
@@ -130,6 +137,7 @@ def test_what_only_order_tells_and_what_boxes_do(tmp_path: Path, root: Path) -> 
     assert (boxes["boxes"], boxes["videos"], boxes["classes"], boxes["chance"]) == (2 * 3 * 16, 16, 2, 50)
     assert boxes["variants"]["short_term"]["value_low"] > 60, "one of the two people in a picture shows it"
     assert set(boxes["variants"]) == {"short_term", "context", "fused"}
+    assert table["labelled_by"] == "segments" and "unmatched" not in boxes
     before = models(tmp_path)
     assert set(before) == {f"{name}-order-0.safetensors" for name in OVERRIDES["variants"]}
     histories = {path.stem for path in (tmp_path / "data" / "checkpoints" / "history" / "long_form").iterdir()}
@@ -142,6 +150,91 @@ def test_what_only_order_tells_and_what_boxes_do(tmp_path: Path, root: Path) -> 
     after = models(tmp_path)
     assert len(after) == 2 and all(after[name] == before[name] for name in after), "same bytes, whatever stands beside"
     assert again["boxes"] == boxes
+
+
+KNOWN_S = (0, 1, 2, 4, 5, 6)
+"""Seconds of what is true; an action lasts from 0 to 4 s, the next from 4 to 8 s."""
+
+
+def write_own(folder: Path, videos: Sequence[Video]) -> None:
+    """Two people apart, whose actions are known: the second's, the first has none; the ball passes for a third person.
+
+    A third true person is never found.
+    """
+    left = np.array([0.0, 40, 80, 0])
+
+    def apart(rows: dict[str, np.ndarray]) -> None:
+        at = np.tile(left, int(DURATION_S)).astype(np.float32)
+        rows["box"] = np.stack([at, 0 * at, at + 10, 0 * at + 20], axis=1)
+        rows["label"] = np.where(rows["track"] == 2, 0, rows["label"]).astype(np.int16)
+        rows["feature"] = rows["feature"].astype(np.float16)
+
+    n = len(KNOWN_S)
+    box = np.tile(np.array([[1, 0, 11, 20], [40, 1, 50, 21], [60, 0, 70, 20]], np.float32), (n, 1))
+    action = np.zeros((n, 3, 2), np.uint8)
+    for row, second in enumerate(KNOWN_S):
+        action[row, 1, 1 - second // 4 % 2] = 1
+    truth = {
+        "pts": np.array(KNOWN_S) + 0.53, "labels": np.zeros((n, 2), np.uint8), "box": box,
+        "box_frame": np.repeat(np.arange(n, dtype=np.int32), 3), "box_class": np.zeros(3 * n, np.int16),
+        "box_track": np.tile(np.arange(3, dtype=np.int32), n), "box_action": action.reshape(-1, 2),
+        "shot_start": np.zeros(0),
+    }  # fmt: skip
+    for number, one in enumerate(videos):
+        write_bank(folder, one.id, np.random.default_rng(number), one.labels.get("order") == "first", apart)
+        about = {"box_classes": "person", "label_classes": "wave\nbow"}
+        kinds.TRUTH.write(_outputs.truth(folder, one), truth, about)
+
+
+def test_a_box_has_its_own_actions_where_they_are_known(tmp_path: Path, root: Path) -> None:
+    videos = [video(subset, i, False) for subset, count in (("training", 8), ("testing", 5)) for i in range(count)]
+    sections = make(tmp_path, root, {}, videos)
+    write_own(tmp_path, videos)
+    metrics, table = run(tmp_path, sections)
+    boxes = table["boxes"]
+    assert table["labelled_by"] == "boxes" and boxes["videos"] == 5
+    assert boxes["boxes"] == 5 * 2 * 3, "at 0 and 4 s; 8 s is not known; who is nobody stays"
+    assert boxes["unmatched"] == metrics["boxes/unmatched"] == 5 * 2 and boxes["missed"] == 5 * 2
+    assert boxes["chance"] == pytest.approx(100 / 6), "one of three boxes acts, in one of two classes"
+    assert boxes["variants"]["short_term"]["value"] > 95, "what one does is not the other's"
+
+    looked = read_json(tmp_path / "data" / "predictions" / "long_form" / "attention.json")
+    assert len(looked) == 3 and len({one["video"] for one in looked}) == 3
+    for one in looked:
+        assert one["instance"] == 1 and one["t"] in (0.5, 4.5), "only the second person does anything"
+        assert one["label"] == CLASSES[int(one["t"] // 4)]
+        t, instance, share = zip(*one["rows"], strict=True)
+        assert list(t) == sorted(t) and len(t) == 3 * 12 and set(instance) == {0, 1, 2}
+        assert min(share) >= 0 and 0.5 < sum(share) < 1, "the rest went to [CLS]"
+    table_block, plots = report(tmp_path).blocks
+    assert isinstance(table_block, Table) and isinstance(plots, Plots)
+    assert "true person that it overlaps most, if by enough; 10 boxes match nobody" in table_block.caption
+
+    one = load_instances(tmp_path / "data" / "artifacts", "testing-0", (PERSON,))
+    assert one is not None and one.feature.dtype == np.float16, "as the bank has them"
+    assert one.t[:4].tolist() == [0.5, 0.5, 0.5, 1.5] and one.second[:4].tolist() == [0, 0, 0, 1]
+
+
+def test_of_boxes_that_nobody_told_nothing_is_learned(tmp_path: Path, root: Path) -> None:
+    """Truth of training alone; then one whose key frames lie half a second beside the bank's instants."""
+    videos = [video(subset, i) for subset in ("training", "testing") for i in range(3)]
+    sections = make(tmp_path, root, {}, videos, **QUICK)
+    write_own(tmp_path, videos)
+    for one in videos:
+        if one.subset == "testing":
+            _outputs.truth(tmp_path, one).unlink()
+    _, table = run(tmp_path, sections)
+    assert table["boxes"] == {} and table["labelled_by"] == "boxes"
+    assert table["skipped"]["boxes"].startswith("no person's box of training or of testing matches a true one")
+    assert "object_transformer" in table["tasks"]["order"]["variants"], "the short-term model learned on training"
+    for one in videos:
+        if one.subset == "training":
+            arrays = kinds.TRUTH.read(_outputs.truth(tmp_path, one))
+            arrays["pts"] += 0.47
+            about = {"box_classes": "person", "label_classes": "wave\nbow"}
+            kinds.TRUTH.write(_outputs.truth(tmp_path, one), arrays, about)
+    _, table = run(tmp_path, sections)
+    assert "no short-term model" in table["skipped"]["model object_transformer"]
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,13 +269,14 @@ def test_without_labels_or_actions(tmp_path: Path, root: Path) -> None:
     metrics, table = run(tmp_path, make(tmp_path, root, {}, silent, **QUICK))
     assert table["tasks"] == table["boxes"] == {} and metrics["missing"] == 0 and models(tmp_path) == {}
     assert table["left_out"] == "the videos have no labels, and the seconds of people no actions"
-    (text,) = _long_form_report.section(tmp_path).blocks
+    (text,) = report(tmp_path).blocks
     assert isinstance(text, Text) and text.text.startswith("Nothing was trained: ") and not text.warning
 
     acting = [video(subset, i, False) for subset in ("training", "testing") for i in range(2)]
     _, table = run(tmp_path, make(tmp_path, root, {}, acting, **QUICK))
     assert table["tasks"] == {} and table["boxes"]["boxes"] == 2 * 2 * 3
-    assert len(_long_form_report.section(tmp_path).blocks) == 1
+    found, looked = report(tmp_path).blocks
+    assert isinstance(found, Table) and isinstance(looked, Plots)
 
     labelled = [video(subset, i, True, False) for subset in ("training", "testing") for i in range(2)]
     _, table = run(tmp_path, make(tmp_path, root, {}, labelled, **QUICK))
@@ -243,7 +337,7 @@ def test_labels_of_unknown_videos_are_listed(tmp_path: Path, root: Path) -> None
     assert set(table["missing"]) == {r.video for mine in rows.values() for r in mine} - {one.id for one in known}
     assert table["tasks"]["like_ratio"]["metric"] == "mse" and "chance" not in {k for k in metrics if "like" in k}
     assert table["skipped"]["boxes"] == "the short-term model has 7 classes, the data set 0"
-    found, text = _long_form_report.section(tmp_path).blocks
+    found, text = report(tmp_path).blocks
     assert isinstance(found, Table) and isinstance(text, Text) and "label genre: no video with a bank" in text.text
     assert any(row[0].startswith("like_ratio (squared error), average") for row in found.rows)
 
@@ -260,8 +354,9 @@ def test_a_feature_that_is_no_number_is_named(tmp_path: Path, root: Path) -> Non
 
 def test_the_reports_table_says_what_the_table_says(tmp_path: Path, root: Path) -> None:
     _, table = run(tmp_path, make(tmp_path, root, SMALL, **QUICK))
-    tasks, boxes = _long_form_report.section(tmp_path).blocks
-    assert isinstance(tasks, Table) and isinstance(boxes, Table)
+    tasks, boxes, looked = report(tmp_path).blocks
+    assert isinstance(tasks, Table) and isinstance(boxes, Table) and isinstance(looked, Plots)
+    assert "A box is labelled by the segments of its second, whoever acts. The context" in boxes.caption
     order = table["tasks"]["order"]
     assert [row[0] for row in tasks.rows] == [f"order, {name}" for name in OVERRIDES["variants"]], "in their order"
     for row, (name, figures) in zip(tasks.rows, ((n, order["variants"][n]) for n in order["names"]), strict=True):
