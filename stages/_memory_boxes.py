@@ -5,9 +5,6 @@ overlaps most; one without such a person is not learned from, and in testing is 
 rule (frame mAP at IoU 0.5); the tables are written as AVA's CSVs too, which ``evaluate --protocol ava`` reads.
 """
 
-import csv
-import gzip
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.formats.ava import AvaFile
-from pipeline.datasets.formats.common import Boxes
 from pipeline.datasets.schema import Dataset, Video
-from pipeline.run.files import write_bytes
 from pipeline.run.stage import StageError
-from stages import _memory, _outputs
+from stages import _ava_tables, _memory, _outputs
 from stages._bank_rows import STEP_S, instants
 from stages._box_labels import own_labels
-from stages._boxes import read_true_boxes
 from stages._memory import Clips, Taken, Window
 from stages._memory_rows import BankRows
 from stages._memory_table import figures
@@ -72,35 +66,14 @@ def read(root: Path, dataset: Dataset, counted: Sequence[str], window: Window, m
 
 def true_table(root: Path, dataset: Dataset, data: Data) -> AvaFile:
     """What the people of the test videos do at the banks' instants; a video whose bank failed has been missed whole."""
-    times = data.testing.t
-    first_s = float(times[0]) % STEP_S
-    names, parts, empty = list[str](), list[Boxes](), list[tuple[int, float]]()
-    for video in dataset.subset("testing"):
-        at = instants(video.duration_s, first_s)
-        true = read_true_boxes(_outputs.truth(root, video), at)
-        if true is None or true.action is None:
-            continue
-        columns = np.array([dataset.classes.index(name) for name in true.actions], np.int64)
-        row, action = np.nonzero(true.action)
-        box = np.clip(true.box / np.array([video.width, video.height] * 2), 0, 1)[row]
-        number = np.full(len(row), len(names), np.int64)
-        label = columns[action] + 1
-        parts.append(Boxes(number, at[true.picture[row]], box, label, true.track[row], np.ones(len(row))))
-        idle = np.setdiff1d(np.flatnonzero(true.known), true.picture[row])
-        empty += [(len(names), float(t)) for t in at[idle]]
-        names.append(video.id)
-    joined = Boxes(*(np.concatenate([getattr(part, name) for part in parts]) for name in Boxes.__dataclass_fields__))
-    return AvaFile(tuple(names), joined, tuple(empty), np.zeros(len(joined), np.int64), ())
+    first_s = float(data.testing.t[0]) % STEP_S
+    videos = dataset.subset("testing")
+    return _ava_tables.true_table(root, videos, dataset.classes, lambda video: instants(video.duration_s, first_s))
 
 
 def found_table(clips: Clips, scores: NDArray[np.float32]) -> AvaFile:
-    """Every class of every box with its score [N, C], as AVA's result files have it."""
-    number, label = (one.ravel() for one in np.indices(scores.shape))
-    boxes = Boxes(
-        clips.video[number], clips.t[number], clips.box[number].astype(np.float64), label + 1,
-        np.full(len(number), -1, np.int64), scores.ravel().astype(np.float64),
-    )  # fmt: skip
-    return AvaFile(clips.ids, boxes, (), np.zeros(len(number), np.int64), ())
+    """Every class of every box with its score [N, C]."""
+    return _ava_tables.found_table(clips.ids, clips.video, clips.t, clips.box, scores)
 
 
 def measure(
@@ -114,7 +87,7 @@ def measure(
 
     classes = {c + 1: data.classes[c] for c in data.scored}
     maps = ava_maps(truth, {name: tables(name) for name in scores}, classes, resamples=resamples, seed=seed)
-    metrics = {"true_boxes": float(len(truth.boxes)), "key_frames": float(_key_frames(truth))}
+    metrics = {"true_boxes": float(len(truth.boxes)), "key_frames": float(_ava_tables.key_frames(truth))}
     for name in scores:
         gain = maps.difference(name, baseline) if name != baseline else None
         metrics |= figures("frame_mAP", name, maps.interval(name), gain)
@@ -122,29 +95,8 @@ def measure(
 
 
 def write(folder: Path, data: Data, truth: AvaFile, scores: Mapping[str, NDArray[np.float32]]) -> None:
-    """AVA's files: ``truth.csv.gz``, ``label_map.txt`` of the classes that count, and a CSV for each training."""
-    lines = (f"{c + 1}: {data.classes[c]}\n" for c in data.scored)
-    write_bytes(folder / "label_map.txt", "".join(lines).encode())
-    write_bytes(folder / "truth.csv.gz", _csv(truth, "person"))
+    """AVA's files: the truth, the label map of the classes that count, and a CSV for each training."""
+    _ava_tables.write_truth(folder, truth, {c + 1: data.classes[c] for c in data.scored})
     for name, tables in scores.items():
         for number, one in enumerate(tables):
-            write_bytes(folder / f"{name}-{number}.csv.gz", _csv(found_table(data.testing, one), "score"))
-
-
-def _key_frames(truth: AvaFile) -> int:
-    pairs = zip(truth.boxes.video.tolist(), truth.boxes.time_s.tolist(), strict=True)
-    return len({*pairs, *truth.empty})
-
-
-def _csv(table: AvaFile, last: str) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows((table.videos[video], f"{t:.9g}") for video, t in table.empty)
-    boxes = table.boxes
-    for video, t, box, label, value in zip(
-        boxes.video.tolist(), boxes.time_s.tolist(), boxes.box.tolist(), boxes.label.tolist(),
-        getattr(boxes, last).tolist(), strict=True,
-    ):  # fmt: skip
-        corners = [f"{corner:.9g}" for corner in box]
-        writer.writerow([table.videos[video], f"{t:.9g}", *corners, label, f"{value:.9g}"])
-    return gzip.compress(text.getvalue().encode(), mtime=0)
+            _ava_tables.write_found(folder / f"{name}-{number}.csv.gz", found_table(data.testing, one))
