@@ -1,7 +1,7 @@
 """Labels of people's boxes by what the people in them do: each box is set beside the true box of its picture (LFB, AVA).
 
 For data sets whose truth tells it (``box_action`` of the kind ``truth``). A tracked box is labelled by the true person that
-it overlaps most, if by enough. A truth without any box tells nothing here, as one that is not there.
+it overlaps most, if by enough. A truth of key frames without any box tells that nobody was there: what is found is false.
 """
 
 from collections.abc import Sequence
@@ -40,11 +40,11 @@ class BoxLabels(NamedTuple):
 
 
 def tells_actions(path: Path) -> bool:
-    """Whether there is a ``truth`` artifact at ``path`` that says what people do in their boxes, and has boxes."""
+    """Whether there is a ``truth`` artifact at ``path`` that says what people do in their boxes."""
     if not path.is_file():
         return False
     with kinds.TRUTH.open(path) as reader:
-        return "box_action" in reader and len(reader["box_frame"]) > 0
+        return "box_action" in reader
 
 
 def match_actions(

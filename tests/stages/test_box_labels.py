@@ -88,10 +88,13 @@ def test_where_nothing_is_told(tmp_path: Path) -> None:
     none = {name: np.zeros((0, *shape), kind) for name, shape, kind in zip(
         rows, [(), (4,), (), (), (2,)], [np.int32, np.float32, np.int16, np.int32, np.uint8], strict=True)}  # fmt: skip
     silent = write_truth(tmp_path / "silent.h5", box_action=None)
-    empty = write_truth(tmp_path / "empty.h5", **none)
-    for path in (silent, empty, tmp_path / "not-there.h5"):
+    for path in (silent, tmp_path / "not-there.h5"):
         assert not tells_actions(path)
         assert own_labels(path, np.zeros(1), nobody, np.zeros((0, 4)), ACTIONS) is None
+    empty = write_truth(tmp_path / "empty.h5", **none)
+    assert tells_actions(empty), "that nobody was there"
+    false = own_labels(empty, np.zeros(1), np.zeros(1, np.int64), np.array([[1.0, 1, 9, 9]]), ACTIONS)
+    assert false is not None and false.known.all() and not false.matched.any() and not len(false.missed)
     path = write_truth(tmp_path / "v.h5")
     assert tells_actions(path)
     found = own_labels(path, np.zeros(1), nobody, np.zeros((0, 4)), ACTIONS)
