@@ -90,18 +90,20 @@ def own_labels(
         iou: see :func:`match_actions`.
 
     Raises:
-        ValueError: the truth names an action that is no class.
+        ValueError: somebody at these pictures does what is no class.
     """
     true = read_true_boxes(path, pts)
     if true is None or true.action is None:
         return None
-    if wrong := sorted(set(true.actions) - set(classes)):
+    index = {name: number for number, name in enumerate(classes)}
+    done = np.flatnonzero(true.action.any(axis=0))  # a small set's classes may lack what nobody in it does
+    if wrong := sorted({true.actions[column] for column in done} - index.keys()):
         raise ValueError(f"{path}: label_classes names {wrong[0]!r}; allowed: {', '.join(classes)}")
     known, row = match_actions(true, picture, box, iou)
     matched = row >= 0
     actions = np.zeros((len(box), len(classes)), bool)
-    columns = np.array([list(classes).index(name) for name in true.actions], np.int64)
-    actions[np.ix_(matched, columns)] = true.action[row[matched]]
+    columns = np.array([index[true.actions[column]] for column in done], np.int64)
+    actions[np.ix_(matched, columns)] = true.action[np.ix_(row[matched], done)]
     missed = np.setdiff1d(np.flatnonzero(_is_person(true)), row)
     return BoxLabels(actions, matched, known, true.picture[missed])
 

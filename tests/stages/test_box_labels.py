@@ -105,3 +105,11 @@ def test_an_action_that_is_no_class_is_named(tmp_path: Path) -> None:
     path = write_truth(tmp_path / "v.h5", "sit\njump")
     with pytest.raises(ValueError, match=r"v.h5: label_classes names 'jump'; allowed: sit, wave"):
         own_labels(path, np.zeros(1), np.zeros(1, np.int64), np.zeros((1, 4)), ACTIONS)
+    found = own_labels(path, np.array([0.5]), np.zeros(0, np.int64), np.zeros((0, 4)), ACTIONS)
+    assert found is not None and not len(found.missed), "nobody is there to do it"
+    idle = write_truth(
+        tmp_path / "idle.h5", "sit\njump\nwave", box_action=np.tile(np.eye(4, 3, dtype=np.uint8)[[0, 3, 2, 3]], (3, 1))
+    )
+    box = np.array([[0.0, 0, 10, 10], [40, 0, 50, 10]])
+    found = own_labels(idle, np.zeros(1), np.zeros(2, np.int64), box, ("wave", "sit"))
+    assert found is not None and found.actions.tolist() == [[False, True], [True, False]], "nobody jumps"
