@@ -96,10 +96,13 @@ def _looked(path: Path, dataset: Dataset) -> list[Block]:
             for same in (True, False)
         )
         count = len({instance for _, instance, _ in one["rows"]} - {one["instance"]})
+        shares = [share for _, share in (*own, *others)]
+        peak = max(shares) * len(shares) / sum(shares)
         title = (
             f"{one['video']} at {one['t']:.1f} s, track {one['instance']}: {one['label']}, {percent(one['score'], 0)} %; "
             f"{percent(sum(share for _, share in own), 0)} % of the attention to itself, "
-            f"{percent(sum(share for _, share in others), 0)} % to {count} other tracks"
+            f"{percent(sum(share for _, share in others), 0)} % to {count} other tracks, "
+            f"at most {peak:.1f} times an even share to a box"
         )
         shown.append(Looked(title, one["t"], others, video.duration_s, video.segments, own))
     if not shown:
