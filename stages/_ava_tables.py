@@ -33,11 +33,11 @@ def true_table(
         true = read_true_boxes(_outputs.truth(root, video), at)
         if true is None or true.action is None:
             continue
-        columns = np.array([list(classes).index(name) for name in true.actions], np.int64)
         row, action = np.nonzero(true.action)
+        index = {number: list(classes).index(true.actions[number]) for number in np.unique(action).tolist()}
         box = np.clip(true.box / np.array([video.width, video.height] * 2), 0, 1)[row]
         number = np.full(len(row), len(names), np.int64)
-        label = columns[action] + 1
+        label = np.array([index[number] for number in action.tolist()], np.int64) + 1
         parts.append(Boxes(number, at[true.picture[row]], box, label, true.track[row], np.ones(len(row))))
         idle = np.setdiff1d(np.flatnonzero(true.known), true.picture[row])
         empty += [(len(names), float(t)) for t in at[idle]]

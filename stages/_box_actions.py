@@ -95,9 +95,8 @@ def people(videos: Sequence[Video], boxes: Mapping[str, Instances], labelling: L
     """All boxes of people in the videos that have boxes, as far as it is told what they do."""
     ours = [video.id for video in videos if video.id in boxes]
     told = [labelling.of[id_].matched for id_ in ours]
-    dim = next((boxes[id_].feature.shape[1] for id_ in ours), 1)
     if not ours:
-        return Labelled(np.zeros(0, np.int64), np.zeros((0, dim), np.float32), np.zeros((0, classes), bool))
+        return contexts_of_none(classes)[1]
     return Labelled(
         np.repeat(np.arange(len(ours)), [one.sum() for one in told]),
         np.concatenate([boxes[id_].feature[one] for id_, one in zip(ours, told, strict=True)]),
@@ -149,7 +148,6 @@ def contexts(
 
     In ``training`` of the boxes that are told, else of all in pictures that are known.
     """
-    nothing = BoxContext(np.zeros(0, np.int64), *(np.zeros((0, 0), np.float32),) * 2)
     found, video, labels = list[BoxContext](), [np.zeros(0, np.int64)], [np.zeros((0, classes), bool)]
     for number, id_ in enumerate(one.id for one in videos if one.id in boxes):
         mine, told = boxes[id_], labelling.of[id_]
@@ -159,8 +157,16 @@ def contexts(
         found.append(context.only(kept[context.row]))
         video.append(np.full(len(found[-1].row), number))
         labels.append(told.actions[found[-1].row])
-    joined = BoxContext(*(np.concatenate(parts) for parts in zip(*found, strict=True))) if found else nothing
+    if not found:
+        return contexts_of_none(classes)
+    joined = BoxContext(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
     return joined, Labelled(np.concatenate(video), joined.feature, np.concatenate(labels))
+
+
+def contexts_of_none(classes: int) -> tuple[BoxContext, Labelled]:
+    """No box at all."""
+    row, empty = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+    return BoxContext(row, empty, empty), Labelled(row, empty, np.zeros((0, classes), bool))
 
 
 def adapt(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.formats.lvu import Row
 from pipeline.evaluation.bootstrap import Interval
-from pipeline.evaluation.frame_bootstrap import frame_maps
+from pipeline.evaluation.frame_bootstrap import FrameMaps, frame_maps
 from pipeline.evaluation.video_means import video_means
 from pipeline.run.files import write_bytes, write_json
 from stages._long_form_runs import TaskVideos
@@ -55,20 +55,23 @@ def task_table(
     }
 
 
-def box_table(fused: Fused, resamples: int, seed: int) -> dict[str, Any]:
+def box_table(fused: Fused, frames: FrameMaps | None, resamples: int, seed: int) -> dict[str, Any]:
     """Per-box mAP over the classes that occur, of [S, N, classes] by name, in percent; gains are over the first name.
 
     An AP is the mean precision at the positive boxes, as in the stage ``memory``; ``chance`` is the mean share of positives.
+    ``frames``: AVA's frame mAP, where boxes have actions of their own.
     """
     scores, boxes = fused.scores, fused.labelled
     present = tuple(int(c) for c in np.flatnonzero(boxes.labels.any(axis=0)))
     maps = frame_maps(scores, boxes.labels, boxes.video, present, resamples=resamples, seed=seed)
-    first = next(iter(scores))
-    found: dict[str, Any] = {}
+    first, found = next(iter(scores)), dict[str, Any]()
     for name in scores:
-        found[name] = _percent(maps.interval(name)).metrics("value")
-        if name != first:
-            found[name] |= _percent(maps.difference(name, first)).metrics("gain")
+        found[name] = {}
+        for (value, gain), one in ((("value", "gain"), maps), (("frame_mAP", "frame_mAP_gain"), frames)):
+            if one is not None:
+                found[name] |= _percent(one.interval(name)).metrics(value)
+            if one is not None and name != first:
+                found[name] |= _percent(one.difference(name, first)).metrics(gain)
     return {
         "boxes": len(boxes.video),
         "videos": len(np.unique(boxes.video)),

@@ -13,6 +13,7 @@ from pipeline.run.files import write_bytes, write_json
 from pipeline.run.stage import Context
 from stages import _box_actions, _box_examples, _long_form_runs
 from stages._box_actions import Labelled, Labelling
+from stages._box_context import BoxContext
 from stages._long_form_parts import Fusion, Variant
 from stages._long_form_runs import Design, Pretext, TaskVideos, Teacher
 from stages._long_form_schedule import Kept, Schedule
@@ -28,9 +29,10 @@ _NO_ACTIONS = {
 
 
 class Fused(NamedTuple):
-    """``scores`` [S, N, classes] of the short-term model, of context, of both; labels; and as of ``_box_examples``."""
+    """``scores`` [S, N, classes] of the short-term model, of context, of both; N boxes; and as of ``_box_examples``."""
 
     scores: dict[str, NDArray[np.float32]]
+    context: BoxContext
     labelled: Labelled
     counts: dict[str, int]
     examples: list[dict[str, Any]]
@@ -109,7 +111,7 @@ class Trainings:
         assert self.teacher is not None
         masked = [v for v in variants.values() if v.model == "object_transformer" and v.pretrain in ("mask", "both")]
         chosen = masked[0] if masked else None
-        nothing = Fused({}, _box_actions.people((), {}, self.labelling, len(classes)), {}, [])
+        nothing = Fused({}, *_box_actions.contexts_of_none(len(classes)), {}, [])
         if chosen is None or self.teacher.classes != len(classes):
             skipped["boxes"] = (
                 "no object_transformer is pre-trained with masked instances"
@@ -148,7 +150,7 @@ class Trainings:
                     model, ids, self.boxes, *testing, scores["fused"], classes, self.sampling, fusion.rounds,
                     fusion.examples,
                 )  # fmt: skip
-        return Fused({name: np.stack(found) for name, found in tables.items()}, testing[1], counts, examples)
+        return Fused({name: np.stack(found) for name, found in tables.items()}, *testing, counts, examples)
 
     def _backbone(self, variant: Variant, number: int) -> "PretrainingModel | None":
         key = (variant.model, variant.pretrain, number)

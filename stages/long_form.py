@@ -8,7 +8,8 @@ Where people's boxes or seconds have actions, the pre-trained transformer is fus
 Out: the models; their histories; ``scores.npz`` (by label and variant [seeds, N, outputs]; targets; names of the videos);
 ``table.json``: accuracy or squared error of every variant with 95 % intervals over videos and trainings, what guessing
 gives, mAP of boxes, what labels them, and what is missing or was left out and why; ``attention.json``: where the context
-of a few test boxes came from. Without labels and actions the table is empty and says so.
+of a few test boxes came from; of boxes with actions of their own AVA's CSVs. Without labels and actions the table is empty
+and says so.
 
 In memory are the boxes of all videos at once: of each the D channels as its bank has them (float16: 2 D bytes, 4.6 kB at
 2304; spans and batches alone are made float32), 56 bytes of place and time, and a byte per class. The features of those
@@ -30,6 +31,7 @@ from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
 from stages import _box_actions, _long_form_table, _outputs
 from stages._box_actions import Labelling
+from stages._box_frames import frame_map
 from stages._box_labels import MATCH_IOU, tells_actions
 from stages._instances import channels, load_instances
 from stages._long_form_parts import Fusion, Network, Spans, Variant
@@ -117,7 +119,14 @@ def long_form(context: Context) -> Mapping[str, float]:
         fused = work.fused(params.fusion, variants, videos, dataset.classes, skipped)
         if fused.scores:
             examples = fused.examples
-            table["boxes"] = _long_form_table.box_table(fused, params.resamples, params.tuning.seed)
+            draws = (params.resamples, params.tuning.seed)
+            frames = None
+            if labelling.by == "boxes":
+                folder, every_s = context.result / "scores" / "ava", params.fusion.every_s
+                frames = frame_map(
+                    context.root, folder, videos["testing"], boxes, fused, dataset.classes, every_s, *draws
+                )
+            table["boxes"] = _long_form_table.box_table(fused, frames, *draws)
     _long_form_table.write(context.result, table, arrays, examples)
     if not (table["tasks"] or table["boxes"]):
         context.progress.say(f"nothing was trained: {_long_form_table.reasons(table)}")

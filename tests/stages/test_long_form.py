@@ -12,6 +12,8 @@ from pipeline.datasets.formats.lvu import read_tasks
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.datasets.simulated_spans import write_simulated_annotations
 from pipeline.datasets.spans import PERSON
+from pipeline.evaluation.from_files.ava import run as evaluate_ava
+from pipeline.evaluation.from_files.request import Request
 from pipeline.report.blocks import Plots, Table, Text
 from pipeline.report.blocks import Section as ReportSection
 from pipeline.run import kinds
@@ -208,6 +210,14 @@ def test_a_box_has_its_own_actions_where_they_are_known(tmp_path: Path, root: Pa
         assert min(share) >= 0 and 0.5 < sum(share) < 1, "the rest went to [CLS]"
     table_block, plots = report(tmp_path).blocks
     assert isinstance(table_block, Table) and isinstance(plots, Plots)
+    assert table_block.header.count("95 % interval") == 2 and len(table_block.rows[2]) == 7
+    written = tmp_path / "data" / "predictions" / "long_form" / "ava"
+    for name, figures in boxes["variants"].items():
+        files = Request(written / "truth.csv.gz", written / f"{name}-0.csv.gz", classes=written / "label_map.txt")
+        found = evaluate_ava(files)
+        assert found["key_frames"] == 5 * 2 and found["instances"] == 5 * 2
+        assert 100 * found["mAP"] == pytest.approx(figures["frame_mAP"]), "as the command says"
+    assert boxes["variants"]["short_term"]["frame_mAP"] > 95
     assert "true person that it overlaps most, if by enough; 10 boxes match nobody" in table_block.caption
 
     one = load_instances(tmp_path / "data" / "artifacts", "testing-0", (PERSON,))
