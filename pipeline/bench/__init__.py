@@ -46,6 +46,9 @@ TABLES = {
     "coarse-fine-world": "pipeline.bench.framewise_table:coarse_fine_world",
     "bank-localisation": "pipeline.bench.bank_localisation:bank_localisation",
     "memory-world": "pipeline.bench.memory_table:memory_world",
+    "box-actions-world": "pipeline.bench.long_term:box_actions_world",
+    "verb-noun-world": "pipeline.bench.long_term:verb_noun_world",
+    "long-form-world": "pipeline.bench.long_term:long_form_world",
 }
 """The papers' tables on the small world: whole trainings, minutes to an hour of CPU, so they run when they are named."""
 
