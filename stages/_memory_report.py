@@ -80,7 +80,7 @@ def _columns(task: str, baseline: str) -> list[Column]:
         return [
             *main("action, top-1", "action_top1"),
             ("action, top-5", value("action_top5")),
-            ("without the prior, top-1", value("action_without_prior_top1")),
+            ("gain of the prior", lambda found, name: _gain(_interval(found, "prior_gain", name))),
             ("verb, top-1", value("verb_top1")),
             ("noun, top-1", value("noun_top1")),
             covered("has a window of verbs, %", "verb_"),

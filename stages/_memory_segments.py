@@ -98,6 +98,8 @@ def measure(
 ) -> dict[str, float]:
     """Top-1 and top-5 of verbs, nouns and actions, with the prior and without, and gains over the first model.
 
+    ``prior_gain``: of the actions' top-1, with the prior less without.
+
     Args:
         dataset: of the segments.
         data: by part.
@@ -130,6 +132,11 @@ def measure(
         stacked = {name: np.stack(tables) for name, tables in by_name.items()}
         for name, mean in video_means(stacked, video=testing.video, resamples=resamples, seed=seed).items():
             metrics |= figures(figure, name, mean.value, mean.gain)
+    for name in scores["verb"]:
+        pair = {figure: np.stack(hits[f"{figure}_top1"][name]) for figure in ("action_without_prior", "action")}
+        gain = video_means(pair, video=testing.video, resamples=resamples, seed=seed)["action"].gain
+        assert gain is not None
+        metrics |= figures("prior_gain", name, gain, None)
     return metrics
 
 

@@ -57,14 +57,14 @@ def test_each_task_has_its_own_columns(tmp_path: Path) -> None:
     assert "80 true actions at 30 key frames" in table.caption
 
     segments = counts | {f"guessed/{part}": 0.125 for part in ("verb", "noun", "action")}
-    for place, key in enumerate(("action_top1", "action_top5", "action_without_prior_top1", "verb_top1", "noun_top1")):
+    for place, key in enumerate(("action_top1", "action_top5", "prior_gain", "verb_top1", "noun_top1")):
         segments[f"{key}/short_term"] = place / 8
     params = {"memory": PARAMS["memory"] | {"task": "segments", "classes": []}}
     (table,) = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": segments}], params).blocks
     assert isinstance(table, Table)
     assert dict(zip(table.header, table.rows[0], strict=True)) | {"95 % interval": "", "gain over short_term": ""} == {
         "model": "short_term", "action, top-1": "0.0", "95 % interval": "", "gain over short_term": "",
-        "action, top-5": "12.5", "without the prior, top-1": "25.0", "verb, top-1": "37.5", "noun, top-1": "50.0",
+        "action, top-5": "12.5", "gain of the prior": "+25.0 (– … –)", "verb, top-1": "37.5", "noun, top-1": "50.0",
         "has a window of verbs, %": "–", "of nouns, %": "–",
     }  # fmt: skip
     assert "verb 12.5, noun 12.5, action 12.5" in table.caption

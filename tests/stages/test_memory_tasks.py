@@ -259,6 +259,8 @@ def test_the_prior_joins_a_sure_verb_with_the_noun_that_goes_with_it(tmp_path: P
     expected = np.mean([partner[verb] == noun for verb, noun in test])
     assert metrics["action_top1/a"] == pytest.approx(expected) and expected > 0.5
     assert metrics["action_without_prior_top1/a"] == pytest.approx(np.mean([noun == nouns[0] for _, noun in test]))
+    gain = metrics["action_top1/a"] - metrics["action_without_prior_top1/a"]
+    assert metrics["prior_gain/a"] == pytest.approx(gain) and metrics["prior_gain_low/a"] > 0
     assert metrics["verb_top1/a"] == 1
     most = max(NOUNS, key=lambda noun: sum(other == noun for _, other in learned))
     assert metrics["guessed/noun"] == pytest.approx(np.mean([noun == most for _, noun in test]))
