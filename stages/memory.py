@@ -7,7 +7,7 @@ STO, attention, average or maximum over a window of the bank) is trained ``seeds
 models, their histories, the scores (``scores.npz``: by variant [seeds, N, classes]; labels; names of the rows; of
 ``segments`` for verb and noun each), the table ``table.json`` of the task's figures with 95 % intervals over videos and
 trainings and gains over the first variant on the same resamples; ``attention.json``: where the longest window was looked at;
-of ``boxes`` AVA's CSVs too.
+of ``boxes`` AVA's CSVs too, of ``seconds`` the scores of whole videos (``videos``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -171,7 +171,8 @@ def _measure(
         truth = _memory_boxes.true_table(context.root, dataset, data)
         _memory_boxes.write(context.result / "scores" / "ava", data, truth, tables)
         return _memory_boxes.measure(data, truth, tables, baseline, params.resamples, seed)
-    return _memory_seconds.measure(data, tables, baseline, params.resamples, seed)
+    _memory_seconds.write(context.result / "scores" / "videos", data.testing, tables)
+    return _memory_seconds.measure(dataset, data, tables, baseline, params.resamples, seed)
 
 
 STAGE = DatasetStage(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.datasets.schema import Dataset, Segment, Video
+from pipeline.evaluation.accuracy import multi_label_map
 from pipeline.run import kinds
 from pipeline.run.artifacts import ArtifactError
 from pipeline.run.files import read_json
@@ -126,6 +127,12 @@ def test_a_long_window_remembers_and_a_short_one_does_not(tmp_path: Path, root: 
         assert max(clip["rows"], key=lambda row: row[1])[0] < 7, "when the thing was shown"
     with np.load(tmp_path / _outputs.MEMORY / "scores.npz") as file:
         assert file["scores_bank_60s"].shape == (1, 640, 3) and file["labels"].sum() == 80
+        highest = file["scores_bank_60s"][0].reshape(16, 40, 3).max(axis=1)
+        labels = file["labels"].reshape(16, 40, 3).any(axis=1)
+    assert metrics["video_mAP/bank_60s"] == pytest.approx(multi_label_map(highest[:, :2], labels[:, :2])[0])
+    assert metrics["video_mAP/bank_60s"] > 0.95 > metrics["video_mAP_high/short_term"]
+    with np.load(tmp_path / _outputs.MEMORY / "videos" / "bank_60s-0.npz") as file:
+        np.testing.assert_array_equal(np.stack([file[id_] for id_ in file.files]), highest)
 
     bytes_before = {p.name: p.read_bytes() for p in (tmp_path / _outputs.MEMORY_MODELS).iterdir()}
     assert len(bytes_before) == 3

@@ -13,7 +13,7 @@ METRICS = {
     "mAP/short_term": 0.25, "mAP_low/short_term": 0.125, "mAP_high/short_term": 0.375, "all_mAP/short_term": 0.5,
     "mAP/bank": 0.75, "mAP_low/bank": 0.625, "mAP_high/bank": 0.875, "all_mAP/bank": 0.625,
     "mAP_gain/bank": 0.5, "mAP_gain_low/bank": 0.375, "mAP_gain_high/bank": 0.625,
-    "told_apart/bank": 0.75, "told_apart_low/bank": 0.625, "told_apart_high/bank": 0.875,
+    "video_mAP/bank": 0.875, "told_apart/bank": 0.75, "told_apart_low/bank": 0.625, "told_apart_high/bank": 0.875,
     "covered/short_term": 0.0, "covered/bank": 0.9,
 }  # fmt: skip
 PARAMS: dict[str, dict[str, Any]] = {
@@ -28,8 +28,17 @@ def test_table_and_attention(tmp_path: Path) -> None:
     section = _memory_report.section(tmp_path, DATASET, [{"stage": "memory", "metrics": METRICS}], PARAMS)
     table, plots = section.blocks
     assert isinstance(table, Table) and isinstance(plots, Plots)
-    assert table.rows[0] == ["short_term", "25.0", "12.5 … 37.5", "", "50.0", "", "0"]
-    assert table.rows[1] == ["bank", "75.0", "62.5 … 87.5", "+50.0 (+37.5 … +62.5)", "62.5", "75.0 (62.5 … 87.5)", "90"]
+    assert table.rows[0] == ["short_term", "25.0", "12.5 … 37.5", "", "50.0", "–", "", "0"]
+    assert table.rows[1] == [
+        "bank",
+        "75.0",
+        "62.5 … 87.5",
+        "+50.0 (+37.5 … +62.5)",
+        "62.5",
+        "87.5",
+        "75.0 (62.5 … 87.5)",
+        "90",
+    ]
     assert "reach_for_ball" in table.caption and "trainings of each model: 3" in table.caption
     assert plots.plots[0].light.startswith(b"\x89PNG") and plots.plots[0].light != plots.plots[0].dark
 
