@@ -125,14 +125,13 @@ class Tracker:
             experiment_id, run_name=name, tags={"mlflow.parentRunId": parent, "dvc.stage": name, **tags}
         )
         self.run_id = run.info.run_id
-        from mlflow.entities import Dataset, DatasetInput, Param
+        from mlflow.entities import Param
 
         listed = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for start in range(0, len(listed), 100):
             client.log_batch(self.run_id, params=listed[start : start + 100])
         if inputs:
-            source = Dataset(self._experiment, inputs, "local", str(self._root))
-            client.log_inputs(self.run_id, [DatasetInput(source)])
+            _log_data_set(client, str(self.run_id), self._experiment, inputs, str(self._root))
         self._monitor = _start_monitor(folder, str(self.run_id))
 
     def _checkpoint(self, name: str, folder: Path, loader: str) -> None:
@@ -355,6 +354,20 @@ def _experiment(client: Any, folder: Path, name: str) -> str:
             if "already exists" not in str(error):
                 raise
     return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def _log_data_set(client: Any, run_id: str, name: str, digest: str, source: str) -> None:
+    """Say what a run read; another process may log the same data set at the same time."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    inputs = [DatasetInput(Dataset(name, digest, "local", source))]
+    try:
+        client.log_inputs(run_id, inputs)
+    except Exception as error:
+        # MLflow looks whether the data set is there and then writes it; the second to write it finds it when it looks again.
+        if "UNIQUE constraint failed: datasets" not in str(error):
+            raise
+        client.log_inputs(run_id, inputs)
 
 
 def _fault(what: str, error: Exception) -> str:

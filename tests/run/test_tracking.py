@@ -3,13 +3,15 @@
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
-from pipeline.run.tracking import SYSTEM_SECONDS
+from pipeline.run.tracking import SYSTEM_SECONDS, _log_data_set, connect
 from tests.run.tiny_project import TinyProject, clean_environment
 
 
@@ -67,6 +69,26 @@ def test_two_levels_from_two_first_users_at_once(tmp_path: Path) -> None:
     assert len(runs(store)) == count
     assert main.json("reports/metrics/ingest.json")["mlflow_run_id"] == children["ingest"].info.run_id
     assert not list(store.glob("mlflow.creating*"))
+
+
+def test_runs_that_read_the_same_at_the_same_time(tmp_path: Path) -> None:
+    """MLflow looks for a data set before it writes it, and several runs may look before one has written."""
+    clients = [connect(tmp_path) for _ in range(4)]
+    experiment = clients[0].create_experiment("same")
+    digests = [f"digest {number}" for number in range(8)]
+    made = [[client.create_run(experiment).info.run_id for client in clients] for _ in digests]
+    start = Barrier(len(clients))
+
+    def log(client: Any, run_id: str, digest: str) -> None:
+        start.wait()
+        _log_data_set(client, run_id, "same", digest, "somewhere")
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for digest, run_ids in zip(digests, made, strict=True):
+            list(pool.map(log, clients, run_ids, [digest] * len(clients)))
+    for digest, run_ids in zip(digests, made, strict=True):
+        for run_id in run_ids:
+            assert [read.dataset.digest for read in clients[0].get_run(run_id).inputs.dataset_inputs] == [digest]
 
 
 def test_a_broken_store_is_a_warning(project: TinyProject) -> None:
