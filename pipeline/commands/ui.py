@@ -20,7 +20,7 @@ from typing import NoReturn
 from pipeline.run.announced import store_folder
 from pipeline.run.dvc import stop_tree, tethered
 from pipeline.run.store import work_root
-from pipeline.run.tracking import store_uri
+from pipeline.run.tracking_store import store_uri
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0

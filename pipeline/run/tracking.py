@@ -1,18 +1,16 @@
 """MLflow in two levels: one run per pipeline run, one child per stage that really executed.
 
-The only file that names mlflow.
+The only file that imports mlflow.
 Tracking is an observer: whatever goes wrong here becomes a warning in the stage's metrics and never fails a stage.
 
 The pipeline run (the parent) is opened by the first stage that executes, so a run with nothing to do leaves no trace; see
 ``pipeline.run.announced``. The door closes it; under bare ``dvc repro`` the report does.
 """
 
-import fcntl
 import importlib
 import os
 import posixpath
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,18 +22,12 @@ from typing import Any
 
 from pipeline.run.announced import PARENT_VARIABLE, announced_path, locked_state, read_state, state_path, store_folder
 from pipeline.run.stage import Signature
+from pipeline.run.tracking_store import store_uri
 
 FLUSH_SECONDS = 5.0
 SYSTEM_SECONDS = 5.0
 MOST_FAULTS = 3
 """After so many different faults a stage stops talking to MLflow: each may have cost it seconds of waiting."""
-
-
-def store_uri(folder: Path) -> str:
-    """The store as MLflow names it; it is created if there is none."""
-    database = folder.resolve() / "mlflow.db"
-    _create_store(database)
-    return f"sqlite:///{database}"
 
 
 class Tracker:
@@ -381,21 +373,3 @@ def connect(folder: Path) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(uri)
-
-
-def _create_store(database: Path) -> None:
-    """Create the SQLite store once: MLflow's first migration survives neither a second first user nor a kill."""
-    if database.is_file():
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with open(database.parent / ".create.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if database.is_file():
-            return
-        temp = database.with_suffix(".creating")
-        temp.unlink(missing_ok=True)
-        code = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
-        done = subprocess.run([sys.executable, "-c", code, f"sqlite:///{temp}"], capture_output=True, text=True)
-        if done.returncode:
-            raise OSError(f"{database} could not be created: {done.stderr.strip().splitlines()[-1:]}")
-        temp.rename(database)
