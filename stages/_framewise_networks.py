@@ -67,7 +67,6 @@ class NetworkSection(Section):
         "running",
         description="batch statistics in training; fine_frozen: those of the Fine stream stay, all others run",
     )
-    milestones: tuple[int, ...] = Field((), description="steps from which the learning rate is a tenth")
     training: _training.Optimisation
 
     @field_validator("model")
@@ -94,14 +93,11 @@ class NetworkSection(Section):
             ("fine", bool(self.fine), self.model in TWO_STREAM, ", ".join(TWO_STREAM)),
             ("norm: fine_frozen", self.norm == "fine_frozen", self.model in TWO_STREAM, ", ".join(TWO_STREAM)),
             ("initial", bool(self.initial), self.model not in TWO_STREAM, "networks of one stream"),
-            ("milestones", bool(self.milestones), self.training.schedule == "constant", "training.schedule: constant"),
         ):  # fmt: skip
             if given and not fits:
                 raise ValueError(f"{field} belongs to {whose}, not to {self.model}")
         if bool(self.coarse) != bool(self.fine):
             raise ValueError(f"coarse is {self.coarse!r} and fine {self.fine!r}: name both networks or none")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones are {list(self.milestones)}; they must rise")
         return self
 
     @property

@@ -27,7 +27,6 @@ def fit(
     from models.norm import freeze_statistics, train_mode
     from pipeline.training.device import device, to_device
     from pipeline.training.memory import measured_peak
-    from pipeline.training.named_groups import milestones
     from pipeline.training.sampler import batch_indices, step_rng
 
     section: NetworkSection = context.params.networks[name]
@@ -74,7 +73,6 @@ def fit(
         validate=score if held_out else None,
         metric="score" if held_out else "",
         multipliers=factors,
-        schedule=milestones(section.milestones) if section.milestones else None,
     )
     freeze_statistics(network)
     return {"best_step": float(result.best_step), "train_cpu_s": time.process_time() - began, **metrics}

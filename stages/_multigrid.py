@@ -51,6 +51,10 @@ class ClipTraining(_training.Optimisation):
     def _decays(self) -> "ClipTraining":
         if self.multigrid is not None and self.schedule not in ("step", "cosine"):
             raise ValueError(f"schedule is {self.schedule}; multigrid needs step (gamma per stage) or cosine")
+        if self.multigrid is not None and self.milestones:
+            raise ValueError(
+                f"milestones are {list(self.milestones)}; with multigrid, step decays where its stages end"
+            )
         return self
 
 

@@ -28,14 +28,11 @@ class NetworkSection(Section):
     backbone: str = Field("resnet18", description="a torchvision ResNet; the paper has resnet152 for I-frames")
     base_width: int = Field(64, ge=8, multiple_of=8, description="channels of the first layer; 64 is torchvision's")
     weights: str = Field("", description="file of the backbone's ImageNet weights (torchvision); empty: fresh weights")
-    recipe: Literal["plain", "coviar"] = Field("plain", description="coviar: its Adam, multipliers and milestones")
-    milestones: tuple[int, ...] = Field((), description="of recipe coviar: steps from which lr is a tenth")
+    recipe: Literal["plain", "coviar"] = Field("plain", description="coviar: its Adam and multipliers")
     training: _training.Optimisation
 
     @model_validator(mode="after")
     def _fits(self) -> "NetworkSection":
-        if self.milestones and self.recipe != "coviar":
-            raise ValueError("milestones belong to recipe: coviar")
         if self.weights and self.base_width != 64:
             raise ValueError(f"ImageNet weights need base_width: 64, not {self.base_width}")
         return self
@@ -82,7 +79,7 @@ def fit(
     import torch.nn.functional as F
 
     from models.streams import normalise
-    from pipeline.training.named_groups import PRETRAINED, PRETRAINED_PICTURES, REST, adam_by_name, milestones
+    from pipeline.training.named_groups import PRETRAINED, PRETRAINED_PICTURES, REST, adam_by_name
     from pipeline.training.sampler import batch_indices, step_rng
 
     options = section.training
@@ -106,7 +103,7 @@ def fit(
     def measured(model: "nn.Module") -> dict[str, float]:
         return {"score": quality(task, scores(model, task, stream, held_out, options.seed), held_out)}
 
-    optimizer = schedule = None
+    optimizer = None
     if section.recipe == "coviar":
         trained = PRETRAINED_PICTURES if stream == "i" else PRETRAINED
         optimizer = adam_by_name(
@@ -116,7 +113,6 @@ def fit(
             stem="backbone.",
             weight_decay=options.weight_decay,
         )
-        schedule = milestones(section.milestones)
     result = _training.fit(
         context,
         options,
@@ -127,7 +123,6 @@ def fit(
         validate=measured if held_out else None,
         metric="score" if held_out else "",
         optimizer=optimizer,
-        schedule=schedule,
     )
     return {"best_step": float(result.best_step)}
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.run.files import write_json
 from pipeline.run.params import Section
@@ -29,6 +29,7 @@ class Optimisation(Section):
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
     warmup: int = Field(0, ge=0, description="steps")
     decay_every: int = Field(0, ge=0, description="steps between decays of schedule step")
+    milestones: tuple[PositiveInt, ...] = Field((), description="steps from which schedule step decays, in its place")
     gamma: float = Field(0.5, gt=0, le=1, description="factor of schedule step")
     clip_norm: float | None = Field(None, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
@@ -41,6 +42,18 @@ class Optimisation(Section):
     def _warm_up_ends(self) -> "Optimisation":
         if self.warmup > self.steps:
             raise ValueError(f"warmup is {self.warmup}, more than steps = {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_decay(self) -> "Optimisation":
+        if self.schedule != "step" and self.milestones:
+            raise ValueError(f"milestones belong to schedule: step, not {self.schedule}")
+        if self.milestones and self.decay_every:
+            raise ValueError(
+                f"decay_every is {self.decay_every} and milestones are {list(self.milestones)}: one of them"
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones are {list(self.milestones)}; they must rise")
         return self
 
 
@@ -96,8 +109,9 @@ def fit(
         multipliers=multipliers,
     )
     schedule = schedule or lr_schedule(
-        options.schedule, options.steps, warmup=options.warmup, every=options.decay_every, gamma=options.gamma
-    )
+        options.schedule, options.steps, warmup=options.warmup, every=options.decay_every, milestones=options.milestones,
+        gamma=options.gamma,
+    )  # fmt: skip
     context.progress.start(f"{name} steps", options.steps)
 
     def on_step(done: int, _total: int, values: dict[str, float]) -> None:

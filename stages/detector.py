@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.datasets.schema import Dataset
 from pipeline.run import kinds
@@ -29,16 +29,9 @@ class Detector(Section):
 
     network: _detector.Network
     training: _training.Optimisation
-    milestones: tuple[int, ...] = Field((), description="steps from which lr is a tenth (thesis 7.2.1: 100k and 120k)")
     validation_pictures: int = Field(200, ge=1, description="pictures of the subset validation, evenly spread")
     world_videos: int = Field(24, ge=1, description="videos of the world that a set without boxes learns from")
     world_fps: float = Field(1.0, gt=0, le=20, description="pictures per second of these")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Detector":
-        if self.milestones and self.training.schedule != "constant":
-            raise ValueError(f"milestones belong to training.schedule: constant, not {self.training.schedule}")
-        return self
 
 
 def inputs(context: Context) -> Sequence[Path]:
@@ -63,7 +56,6 @@ def train(context: Context) -> Mapping[str, float]:
     from models.norm import train_mode
     from pipeline.evaluation.detection import BoxTable, mean_ap
     from pipeline.training.device import device
-    from pipeline.training.named_groups import milestones
     from pipeline.training.sampler import batch_indices, step_rng
 
     params: Detector = context.params
@@ -125,10 +117,7 @@ def train(context: Context) -> Mapping[str, float]:
         present = {name: value for name, value in values.items() if np.isfinite(value)}
         return {**present, "AP50": sum(present.values()) / max(1, len(present))}
 
-    schedule = milestones(params.milestones) if params.milestones else None
-    result = _training.fit(
-        context, options, model, loss, batches, name="detector", validate=ap50, metric="AP50", schedule=schedule
-    )
+    result = _training.fit(context, options, model, loss, batches, name="detector", validate=ap50, metric="AP50")
     _detector.save(context.result / "detector", model, spec)
     best = next(row for row in result.history if row["step"] == result.best_step)
     scores = {f"validation_{name}": value for name, value in best.items() if name.startswith("AP50")}

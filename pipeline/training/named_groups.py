@@ -1,8 +1,8 @@
-"""Adam with learning rates and weight decay by parameter name, and a schedule of milestones: how CoViAR is trained.
+"""Adam with learning rates and weight decay by parameter name: how CoViAR is trained.
 
 Its released recipe (the thesis names only the factor 100): Adam with eps 1e-3, weight decay on everything
 but biases (norm scales do decay), learning rate x 1 for the new classifier, x 0.1 for the stem, which is new for motion and
-residuals, and x 0.01 for the pre-trained rest; divided by ten at given steps.
+residuals, and x 0.01 for the pre-trained rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from pipeline.training.optim import LrSchedule, parameter_groups
+from pipeline.training.optim import parameter_groups
 
 REST = ""
 """Key of the multiplier of all parameters that no other key names."""
@@ -56,14 +56,3 @@ def adam_by_name(
         stem=stem,
     )
     return torch.optim.Adam(settings, lr=lr, eps=eps)
-
-
-def milestones(steps: Sequence[int], gamma: float = 0.1) -> LrSchedule:
-    """x ``gamma`` from each of ``steps`` on (CoViAR's ``lr-steps``, there in epochs).
-
-    Raises:
-        ValueError: ``steps`` does not rise.
-    """
-    if list(steps) != sorted(set(steps)):
-        raise ValueError(f"milestones are {list(steps)}; they must rise")
-    return lambda step: gamma ** sum(step >= begin for begin in steps)

@@ -5,7 +5,7 @@ scheduler object whose state could be lost or stepped twice.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -115,18 +115,21 @@ def lr_schedule(
     *,
     warmup: int = 0,
     every: int = 0,
+    milestones: Sequence[int] = (),
     gamma: float = 0.5,
     final: float = 0.0,
 ) -> LrSchedule:
     """A learning-rate schedule over ``steps`` steps.
 
     Args:
-        name: "constant"; "step", x ``gamma`` after each ``every`` steps (LoFi: 0.5 each 5 epochs, G-TAD: 0.1); "cosine"
-            from 1 to ``final``; "one_cycle", cosine from 1/25 to 1 and on to ``final`` at the last step.
+        name: "constant"; "step", x ``gamma`` after each ``every`` steps (LoFi: 0.5 each 5 epochs, G-TAD: 0.1) or from each
+            of ``milestones`` on; "cosine" from 1 to ``final``; "one_cycle", cosine from 1/25 to 1 and on to ``final`` at
+            the last step.
         steps: of the whole training.
         warmup: steps of a linear ramp 1/warmup .. 1 that multiplies the schedule; for "one_cycle" the length of its own
             rise instead, 0 meaning 30 % of the steps.
         every: period of "step".
+        milestones: steps of "step" instead of a period, rising (thesis 7.2.1: 100k and 120k of 140k; CoViAR's lr-steps).
         gamma: factor of "step".
         final: end of "cosine" and "one_cycle", as a factor.
 
@@ -140,9 +143,15 @@ def lr_schedule(
     if name == "constant":
         base: LrSchedule = lambda step: 1.0  # noqa: E731 - three one-line formulas side by side read best so
     elif name == "step":
-        if every < 1:
-            raise ValueError(f"every is {every}; the schedule 'step' needs a period of at least 1 step")
-        base = lambda step: gamma ** (step // every)  # noqa: E731
+        if (every > 0) == bool(milestones) or list(milestones) != sorted(set(milestones)):
+            raise ValueError(
+                f"every is {every} and milestones are {list(milestones)}; the schedule 'step' needs a period of at least 1 "
+                "step, or milestones that rise"
+            )
+        if milestones:
+            base = lambda step: gamma ** sum(step >= begin for begin in milestones)  # noqa: E731
+        else:
+            base = lambda step: gamma ** (step // every)  # noqa: E731
     elif name == "cosine":
         base = lambda step: _half_cosine(1.0, final, step / steps)  # noqa: E731
     else:

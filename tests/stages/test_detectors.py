@@ -42,7 +42,8 @@ def test_faster_rcnn_fine_tuned_on_the_sets_boxes(tmp_path: Path, root: Path, ca
         tmp_path,
         root,
         {"training": 1, "validation": 1, "testing": 1},
-        overrides(network, milestones=[1]) | {"track": {"method": "linking", "begin_score": 0.03, "min_length": 1}},
+        overrides(network, training=TRAINING | {"schedule": "step", "milestones": [1]})
+        | {"track": {"method": "linking", "begin_score": 0.03, "min_length": 1}},
     )
     project.run("frames")
     with pytest.raises(ValueError, match=r"detector\.network\.weights = 'w\.pth': there is no such file"):
@@ -111,10 +112,13 @@ def test_what_does_not_belong_together_is_named(root: Path, network: dict[str, A
         check_params(raw, section_models(), "params.yaml")
 
 
-def test_milestones_are_a_schedule_of_their_own(root: Path) -> None:
+def test_milestones_belong_to_the_schedule_step(root: Path) -> None:
     raw = read_params(root / "params.yaml")
-    raw["detector"] = raw["detector"] | {"milestones": [10]}
-    with pytest.raises(ParameterError, match=r"milestones belong to training\.schedule: constant, not one_cycle"):
+    raw["detector"]["training"] |= {"milestones": [10]}
+    with pytest.raises(ParameterError, match=r"milestones belong to schedule: step, not one_cycle"):
+        check_params(raw, section_models(), "params.yaml")
+    raw["detector"]["training"] |= {"schedule": "step", "decay_every": 5}
+    with pytest.raises(ParameterError, match=r"decay_every is 5 and milestones are \[10\]: one of them"):
         check_params(raw, section_models(), "params.yaml")
 
 

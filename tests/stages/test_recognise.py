@@ -113,7 +113,6 @@ def test_wrong_sections_are_named(root: Path) -> None:
         ({"networks": {"depth": NETWORK}}, "depth"),
         ({"streams": ["i", "flow"]}, "networks lack the streams flow"),
         ({"networks": {"mv": NETWORK | {"weights": "resnet18.pth"}}}, "base_width: 64"),
-        ({"networks": {"mv": NETWORK | {"milestones": [3]}}}, "recipe: coviar"),
         ({"fusion": {"i": 1.0}}, "weight for each"),
     ):
         raw["recognise"] = copy.deepcopy(SECTION) | change

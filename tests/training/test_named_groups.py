@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.streams import build_stream
-from pipeline.training.named_groups import PRETRAINED, PRETRAINED_PICTURES, adam_by_name, milestones
+from pipeline.training.named_groups import PRETRAINED, PRETRAINED_PICTURES, adam_by_name
 from pipeline.training.optim import set_lr
 
 
@@ -45,10 +45,3 @@ def test_wrong_rules_are_named() -> None:
         adam_by_name(model, 1.0, multipliers={"": 1.0, "head.": 2.0})
     with pytest.raises(ValueError, match="fits the parameter 'bias'"):
         adam_by_name(model, 1.0, multipliers={"weight": 1.0})
-
-
-def test_milestones() -> None:
-    factor = milestones([55, 110, 165])
-    assert [factor(step) for step in (0, 54, 55, 110, 164, 165)] == pytest.approx([1, 1, 0.1, 0.01, 0.01, 0.001])
-    with pytest.raises(ValueError, match="must rise"):
-        milestones([3, 2])

@@ -32,6 +32,10 @@ def test_schedules_equal_torchs() -> None:
     steps = 50
     for ours, theirs in [
         (lr_schedule("step", steps, every=7, gamma=0.5), lambda o: lr_scheduler.StepLR(o, 7, 0.5)),
+        (
+            lr_schedule("step", steps, milestones=[11, 30, 31], gamma=0.1),
+            lambda o: lr_scheduler.MultiStepLR(o, [11, 30, 31], 0.1),
+        ),
         (lr_schedule("cosine", steps, final=0.1), lambda o: lr_scheduler.CosineAnnealingLR(o, steps, 0.1)),
         (
             lr_schedule("one_cycle", steps, final=1 / 25 / 1e4),
@@ -57,6 +61,10 @@ def test_schedule_errors() -> None:
         lr_schedule("linear", 10)
     with pytest.raises(ValueError, match="every is 0"):
         lr_schedule("step", 10)
+    with pytest.raises(ValueError, match="every is 3 and milestones are"):
+        lr_schedule("step", 10, every=3, milestones=[4])
+    with pytest.raises(ValueError, match="that rise"):
+        lr_schedule("step", 10, milestones=[3, 2])
     with pytest.raises(ValueError, match="warmup 11"):
         lr_schedule("cosine", 10, warmup=11)
 
