@@ -7,9 +7,9 @@ from pipeline.datasets.bank_windows import BankIndex, index_banks
 from pipeline.datasets.schema import Video
 from pipeline.run import kinds
 from stages import _outputs
-from stages._bank_rows import RowKind
+from stages._bank_rows import UNTRACKED, RowKind
 
-_NO_OBJECTS = ("person", "grid", "global")
+_NO_OBJECTS = ("person", *UNTRACKED)
 
 
 def bank_paths(root: Path, videos: Sequence[Video]) -> dict[str, Path]:
@@ -25,5 +25,5 @@ def index_kinds(paths: Mapping[str, Path], wanted: Sequence[RowKind], min_score:
 
 
 def names_of(classes: Sequence[str], wanted: Sequence[RowKind]) -> list[str]:
-    """The classes of a bank's rows that are of these kinds; what is no person, cell or picture is an object."""
+    """The classes of a bank's rows that are of these kinds; what is tracked and no person is an object."""
     return [name for name in classes if (name if name in _NO_OBJECTS else "object") in wanted]

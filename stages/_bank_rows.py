@@ -1,6 +1,8 @@
 """Rows of a long-term feature bank besides their features: when, what, where (thesis, sections 7.1.2 and 7.3, table 7.1d).
 
-Four kinds of rows: a tracked ``person`` or ``object``, a cell of a regular ``grid``, and the whole picture (``global``).
+Four kinds of rows are read: a tracked ``person`` or ``object``, a cell of a regular ``grid``, and the whole picture
+(``global``). A ``true_person`` is where the truth of a training video has one; heads learn from it (section 7.2.1), and no
+window of the bank shows it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,11 @@ from typing import Literal
 import numpy as np
 
 RowKind = Literal["person", "object", "grid", "global"]
+StoredKind = Literal["person", "object", "true_person", "grid", "global"]
+
+TRUE_PERSON = "true_person"
+UNTRACKED = (TRUE_PERSON, "grid", "global")
+"""Kinds of rows that follow nothing; each is a class of its own, in this order."""
 
 STEP_S = 1.0
 """Seconds between the rows of a track, a cell or a picture."""
@@ -26,9 +33,9 @@ def instants(duration_s: float, first_s: float = FIRST_S) -> np.ndarray:
     return np.arange(first_s, max(duration_s, STEP_S), STEP_S)
 
 
-def row_classes(classes: Sequence[str], wanted: Sequence[RowKind]) -> list[str]:
+def row_classes(classes: Sequence[str], wanted: Sequence[StoredKind]) -> list[str]:
     """Names of the rows' labels: the tracked classes, then the kinds that are no track."""
-    return [*classes, *(kind for kind in ("grid", "global") if kind in wanted)]
+    return [*classes, *(kind for kind in UNTRACKED if kind in wanted)]
 
 
 def rows_of(
@@ -36,11 +43,12 @@ def rows_of(
     classes: Sequence[str],
     size: tuple[int, int],
     duration_s: float,
-    wanted: Sequence[RowKind] = ("person", "object"),
+    wanted: Sequence[StoredKind] = ("person", "object"),
     grid: int = 4,
     first_s: float = FIRST_S,
+    true_people: Sequence[np.ndarray] = (),
 ) -> dict[str, np.ndarray]:
-    """Arrays ``t``, ``track``, ``label``, ``box``, ``score`` by row, in the order of time, then track, then cell.
+    """Arrays ``t``, ``track``, ``label``, ``box``, ``score`` by row, in the order of time, then track, true person, cell.
 
     A track has a row for each instant from its first box to its last, so that no region lies beyond a cut. Boxes end at the
     picture's edge; one that lies outside, or has no area, was not seen and has no row.
@@ -53,6 +61,7 @@ def rows_of(
         wanted: which kinds of rows.
         grid: cells each way.
         first_s: the first instant; the others follow every second.
+        true_people: boxes [P, 4] at each instant, for rows of the kind ``true_person``.
     """
     from pipeline.video.tracks import box_at
 
@@ -61,6 +70,12 @@ def rows_of(
     names = row_classes(classes, wanted)
     kept = [("person" if name == "person" else "object") in wanted for name in classes]
     rows: list[tuple[float, int, int, np.ndarray, float]] = []
+
+    def add(at: float, track: int, label: int, box: np.ndarray, score: float) -> None:
+        seen = np.clip(box, 0, [width, height, width, height])
+        if (seen[2:] > seen[:2]).all():
+            rows.append((at, track, label, seen, score))
+
     for number in np.unique(tracks["track"]):
         mine = tracks["track"] == number
         label = int(tracks["label"][mine][0])
@@ -68,9 +83,11 @@ def rows_of(
             continue
         t, box = tracks["t"][mine], tracks["box"][mine].astype(np.float64)
         for at in when[(when >= t[0]) & (when <= t[-1])]:
-            seen = np.clip(box_at(t, box, at), 0, [width, height, width, height])
-            if (seen[2:] > seen[:2]).all():
-                rows.append((at, int(number), label, seen, float(tracks["score"][mine][np.abs(t - at).argmin()])))
+            score = float(tracks["score"][mine][np.abs(t - at).argmin()])
+            add(at, int(number), label, box_at(t, box, at), score)
+    for at, people in zip(when, true_people, strict=False):
+        for box in people:
+            add(at, NO_TRACK, names.index(TRUE_PERSON), box, 1.0)
     for kind, cells in (("grid", grid), ("global", 1)):
         if kind in wanted:
             edges = np.arange(cells + 1) / cells

@@ -1,29 +1,46 @@
 """Task ``boxes`` of the stage ``memory``: what each person does, at key frames (AVA; thesis, section 7.2).
 
 A clip is a tracked person's box at an instant of its bank whose truth is known. It is labelled by the true person whom it
-overlaps most; one without such a person is not learned from, and in testing is a false detection. Scored by AVA's official
+overlaps most. One without such a person is left out in training, or learned as doing nothing; in testing it is a false
+detection. The true people that the bank has (``bank.kinds``: true_person) are learned from too. Scored by AVA's official
 rule (frame mAP at IoU 0.5); the tables are written as AVA's CSVs too, which ``evaluate --protocol ava`` reads.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.datasets.formats.ava import AvaFile
 from pipeline.datasets.schema import Dataset, Video
+from pipeline.run.params import Section
 from pipeline.run.stage import StageError
 from stages import _ava_tables, _memory, _outputs
 from stages._bank_rows import STEP_S, instants
-from stages._box_labels import own_labels
+from stages._box_labels import MATCH_IOU, own_labels
 from stages._memory import Clips, Taken, Window
 from stages._memory_rows import BankRows
 from stages._memory_table import figures
 from stages._memory_training import Data, data_of
 
 
-def read(root: Path, dataset: Dataset, counted: Sequence[str], window: Window, match_iou: float) -> Data:
+class Boxes(Section):
+    """What is particular to the task; section 7.2.1 trains on true people, and on boxes of 0.9 that match at 0.9."""
+
+    match_iou: float = Field(MATCH_IOU, gt=0, le=1, description="overlap with the true one that a training box needs")
+    unmatched: Literal["left_out", "nothing"] = Field(
+        "left_out", description="training boxes that match nobody; nothing: they are learned as doing nothing"
+    )
+    training_score: float | None = Field(
+        None, ge=0, le=1, description="least of a clip's detection; null: the window's"
+    )
+    testing_score: float | None = Field(None, ge=0, le=1, description="likewise, in validation and testing")
+
+
+def read(root: Path, dataset: Dataset, counted: Sequence[str], window: Window, options: Boxes) -> Data:
     """Clips and banks of all subsets.
 
     Args:
@@ -31,7 +48,7 @@ def read(root: Path, dataset: Dataset, counted: Sequence[str], window: Window, m
         dataset: with ``truth`` artifacts that tell what people do.
         counted: names of the classes that count.
         window: what is read; ``short`` is the person's own feature here.
-        match_iou: least overlap of a training box with the true one whose actions it gets.
+        options: which boxes are clips.
 
     Raises:
         StageError: nothing to train on, or nothing to test.
@@ -39,15 +56,19 @@ def read(root: Path, dataset: Dataset, counted: Sequence[str], window: Window, m
 
     def clips(videos: Sequence[Video], subset: str) -> Clips:
         def take(video: Video, rows: BankRows) -> Taken:
-            mine = rows.of_kinds(("person",), window.min_score)
+            learned = subset == "training"
+            least = options.training_score if learned else options.testing_score
+            mine = rows.of_kinds(("person",), window.min_score if least is None else least)
+            if learned:
+                mine = np.union1d(mine, rows.true_people())
             picture = np.searchsorted(rows.instants, rows.t[mine] - STEP_S / 4)
             found = own_labels(
-                _outputs.truth(root, video), rows.instants, picture, rows.box[mine], dataset.classes, match_iou
+                _outputs.truth(root, video), rows.instants, picture, rows.box[mine], dataset.classes, options.match_iou
             )
             if found is None:
                 nothing = np.zeros(0, np.int64)
                 return Taken(rows.t[nothing], np.zeros((0, len(dataset.classes)), bool), nothing, rows.box[nothing])
-            kept = found.matched if subset == "training" else found.known
+            kept = found.matched if learned and options.unmatched == "left_out" else found.known
             size = np.array([video.width, video.height] * 2)
             box = np.clip(rows.box[mine[kept]] / size, 0, 1).astype(np.float32)
             return Taken(rows.t[mine[kept]], found.actions[kept], mine[kept], box)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.run import kinds
 from pipeline.run.artifacts import ArtifactError
 from stages._bank_index import names_of
-from stages._bank_rows import FIRST_S, STEP_S, RowKind, instants
+from stages._bank_rows import FIRST_S, STEP_S, TRUE_PERSON, RowKind, instants
 
 
 class Ragged(NamedTuple):
@@ -50,6 +50,10 @@ class BankRows(NamedTuple):
         """The rows of these kinds whose detection has ``min_score``, in the order of time."""
         labels = [self.classes.index(name) for name in names_of(self.classes, wanted)]
         return np.flatnonzero(np.isin(self.label, labels) & (self.score >= min_score))
+
+    def true_people(self) -> NDArray[np.int64]:
+        """The rows of people who are truly there; none where the bank has not been asked for them."""
+        return np.flatnonzero(np.isin(self.label, [n for n, name in enumerate(self.classes) if name == TRUE_PERSON]))
 
 
 def read_rows(path: Path) -> BankRows:

@@ -21,6 +21,7 @@ from stages._memory import Clips, Taken, Window
 from stages._memory_rows import BankRows
 from stages._memory_table import figures
 from stages._memory_training import Data, data_of
+from stages._training import Optimisation
 
 PARTS = ("verb", "noun")
 TOP = (1, 5)
@@ -31,6 +32,7 @@ class Segments(Section):
 
     separator: str = Field(" ", min_length=1, description="between verb and noun in a label; the first one counts")
     noun_window: Window | None = Field(None, description="what the nouns' network reads; null: the same as the verbs'")
+    noun_training: Optimisation | None = Field(None, description="of the nouns' network; null: the same as the verbs'")
 
 
 def parts_of(label: str, separator: str) -> tuple[str, str]:

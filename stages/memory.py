@@ -24,7 +24,6 @@ from pipeline.run.params import Section
 from pipeline.run.runner import main
 from pipeline.run.stage import Context, DatasetStage
 from stages import (
-    _box_labels,
     _memory,
     _memory_boxes,
     _memory_examples,
@@ -50,9 +49,7 @@ class Memory(Section):
     )
     classes: tuple[str, ...] = Field((), description="that count, as far as the data set has them; none of them: all")
     window: _memory.Window = _memory.Window()
-    match_iou: float = Field(
-        _box_labels.MATCH_IOU, gt=0, le=1, description="boxes: overlap with the true one that a training box needs"
-    )
+    boxes: _memory_boxes.Boxes = _memory_boxes.Boxes()
     segments: _memory_segments.Segments = _memory_segments.Segments()
     variants: dict[str, _memory.Variant] = Field(
         min_length=2, description="the first is what the others are set against"
@@ -123,7 +120,7 @@ def read(root: Path, dataset: Dataset, params: Memory) -> dict[str, Data]:
     if params.task == "segments":
         return _memory_segments.read(root, dataset, params.window, params.segments)
     if params.task == "boxes":
-        return {"": _memory_boxes.read(root, dataset, counted, params.window, params.match_iou)}
+        return {"": _memory_boxes.read(root, dataset, counted, params.window, params.boxes)}
     return {"": _memory_seconds.read(root, dataset, counted, params.window)}
 
 
@@ -132,6 +129,7 @@ def _train(context: Context, params: Memory, data: Data, part: str) -> tuple[Sco
     from models.weights import save_weights
 
     variants = {name: _of_part(variant, part) for name, variant in params.variants.items()}
+    given = (params.segments.noun_training if part == "noun" else None) or params.training
     longest = _memory_examples.longest_window(variants)
     scores: Scores = {}
     shown: list[dict[str, object]] = []
@@ -139,8 +137,8 @@ def _train(context: Context, params: Memory, data: Data, part: str) -> tuple[Sco
         tables = []
         for seed in range(params.seeds):
             training = f"{part}{'-' if part else ''}{name}-{seed}"
-            own = {"seed": params.training.seed + seed, "lr": variant.lr or params.training.lr}
-            options = params.training.model_copy(update=own)
+            own = {"seed": params.training.seed + seed, "lr": variant.lr or given.lr}
+            options = given.model_copy(update=own)
             model = _memory_training.fit(
                 context, data, params.network, variant, options, training, params.counted_steps
             )

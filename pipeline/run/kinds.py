@@ -154,7 +154,9 @@ BANK = Kind(
     doc="Long-term feature bank of one video: a row per second and track, cell or picture, in the order of time.",
     arrays={
         "t": Array("float64", ("row",), "s", "the instant that the features are of; a second apart"),
-        "track": Array("int32", ("row",), "id", "of the kind tracks; -1: of a grid's cell or the whole picture"),
+        "track": Array(
+            "int32", ("row",), "id", "of the kind tracks; -1: a true person, a grid's cell or the whole picture"
+        ),
         "label": Array("int16", ("row",), "index", "of the attribute classes"),
         "box": Array("float32", ("row", "4"), "px", "x1, y1, x2, y2 in source pixels at t"),
         "score": Array("float32", ("row",), "1", "of the detection nearest to t"),

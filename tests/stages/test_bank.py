@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from pipeline.datasets.bank_windows import WindowRule, index_banks, read_window
+from pipeline.datasets.schema import Dataset
 from pipeline.datasets.spans import OBJECT, PERSON, instances_of
 from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.stage import StageError
 from stages import _encoder, _outputs, _snippets
 from stages._bank_description import described
+from stages._bank_index import index_kinds
 from stages._bank_rows import rows_of
+from stages._boxes import read_true_boxes
 from stages.bank import Bank
 from tests.stages.tiny_world import SPEC, Project
 
@@ -49,19 +52,21 @@ PERSON_AND_BALL = [(t, 0, 0, (10.0, 20.0, 40.0, 80.0)) for t in (1.0, 2.0, 4.0)]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
-    made = Project(tmp_path_factory.mktemp("bank"), root, {"testing": 1}, OVERRIDES)
+    made = Project(tmp_path_factory.mktemp("bank"), root, {"testing": 1, "training": 1}, OVERRIDES)
     made.run("frames")
     torch.manual_seed(5)
     _encoder.save(made.root / "data" / "own", _encoder.build(SPEC), SPEC)
     return made
 
 
-def fill(project: Project, rows: Mapping[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
-    about = {"classes": "person,ball", "height": SIZE[0], "width": SIZE[1], "duration_s": 15.0}
-    kinds.TRACKS.write(project.root / _outputs.TRACKS / NAME, dict(rows), about)
+def fill(
+    project: Project, rows: Mapping[str, np.ndarray], name: str = NAME, duration_s: float = 15.0, **options: Any
+) -> dict[str, np.ndarray]:
+    about = {"classes": "person,ball", "height": SIZE[0], "width": SIZE[1], "duration_s": duration_s}
+    kinds.TRACKS.write(project.root / _outputs.TRACKS / name, dict(rows), about)
     project.sections["bank"] = Bank(short_side=64, chunk=4, **options)
     project.metrics["bank"] = project.run("bank")
-    with kinds.BANK.open(project.root / _outputs.BANK / NAME) as reader:
+    with kinds.BANK.open(project.root / _outputs.BANK / name) as reader:
         return {name: reader[name] for name in kinds.BANK.arrays if name in reader}
 
 
@@ -99,6 +104,40 @@ def test_the_picture_is_what_the_encoder_says_of_it(project: Project) -> None:
     assert bank["label"][mine].tolist() == [2, 2, 2, 2, 3]
     np.testing.assert_allclose(bank["feature"][mine], expected, rtol=1e-3, atol=1e-4)
     assert bank["box"][mine][1].tolist() == [56, 0, 112, 42]
+
+
+def test_true_people_of_training_videos_alone(project: Project) -> None:
+    """As AVA's training boxes (thesis, section 7.2.1); no window of the bank shows them."""
+    wanted = ("person", "true_person", "grid", "global")
+    tested = fill(project, tracks(PERSON_AND_BALL), kinds=wanted, grid=2)
+    assert np.bincount(tested["label"]).tolist() == [3, 0, 0, 4 * 15, 15], "what is tested is not given away"
+
+    video = Dataset.load(project.root / _outputs.DATASET_FILE).subset("training")[0]
+    path = project.root / _outputs.TRACKS / f"{video.file_stem}.h5"
+    learned = fill(
+        project, tracks([]), path.name, video.duration_s, kinds=wanted, grid=2, encoder="data/own", describe=("class",)
+    )
+    when = np.unique(learned["t"])
+    true = read_true_boxes(_outputs.truth(project.root, video), when)
+    assert true is not None
+    mine, people = learned["label"] == 2, true.label == true.classes.index("person")
+    assert mine.sum() == people.sum() > 10 and (learned["track"] == -1).all()
+    np.testing.assert_array_equal(learned["t"][mine], when[true.picture[people]])
+    height, width = SIZE
+    np.testing.assert_allclose(
+        learned["box"][mine], np.clip(true.box[people], 0, [width, height, width, height]), atol=1e-4
+    )
+    assert learned["feature"].shape[1] == learned["short"].shape[1] + 5 and (learned["feature"][mine, -3] == 1).all()
+
+    paths = {video.id: project.root / _outputs.BANK / path.name}
+    assert index_kinds(paths, ("global",)).banks[video.id].t.tolist() == when.tolist()
+    tracked = [(t, 0, 0, tuple(box)) for t, box in zip(when, true.box[people][: len(when)], strict=False)]
+    both = fill(project, tracks(tracked), path.name, video.duration_s, kinds=("person", "true_person"))
+    assert len(index_kinds(paths, ("person", "object")).banks[video.id].t) == (both["label"] == 0).sum()
+    same = [np.flatnonzero((both["t"] == when[0]) & (both["label"] == label))[0] for label in (0, 2)]
+    np.testing.assert_array_equal(both["box"][same[0]], both["box"][same[1]])
+    np.testing.assert_allclose(both["feature"][same[0]], both["feature"][same[1]], rtol=1e-5)
+    path.unlink()
 
 
 def test_half_precision_and_an_encoder_of_its_own(project: Project) -> None:

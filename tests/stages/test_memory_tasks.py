@@ -17,7 +17,7 @@ from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
 from pipeline.run.progress import StageProgress
 from pipeline.run.runner import run_stage
 from pipeline.run.stage import StageError, find_stage, section_models
-from stages import _memory_segments, _outputs
+from stages import _memory_segments, _outputs, memory
 from stages._memory import Window
 
 DURATION_S = 30.0
@@ -44,7 +44,7 @@ def write_people(root: Path, subset: str, number: int, change: Change | None = N
     }  # fmt: skip
     if change is not None:
         change(rows)
-    about = {"classes": "person,global", "encoder": "e", "window_s": 1.0, "duration_s": DURATION_S}
+    about = {"classes": "person,true_person", "encoder": "e", "window_s": 1.0, "duration_s": DURATION_S}
     id_ = f"{subset}-{number}"
     kinds.BANK.write(root / _outputs.BANK / f"{id_}.h5", rows, about)
     known = at[2:-2]  # as on AVA, not all seconds are key frames
@@ -155,6 +155,36 @@ def test_who_is_nobody_true_is_a_false_detection_and_not_learned_from(tmp_path: 
     assert metrics["frame_mAP/short_term"] < 0.6
 
 
+@pytest.mark.parametrize("unmatched", ["left_out", "nothing"])
+def test_true_people_and_sure_boxes_are_learned_from(tmp_path: Path, root: Path, unmatched: str) -> None:
+    """AVA's training boxes (thesis, section 7.2.1): the true ones, and found ones of 0.9, some of which match nobody."""
+
+    def as_found(rows: dict[str, np.ndarray]) -> None:
+        true = {name: values.copy() for name, values in rows.items()}
+        true |= {"track": np.full_like(rows["track"], -1), "label": np.ones_like(rows["label"])}
+        true["box"] -= 1  # exactly there
+        left, second = rows["track"] == 0, np.floor(rows["t"])
+        rows["score"] = np.where(left, 0.95, 0.87).astype(np.float32)
+        rows["box"][left & (second < 10)] += 20  # matches nobody by 0.9
+        order = np.argsort(np.concatenate([rows["t"], true["t"]]), kind="stable")
+        for name in rows:
+            rows[name] = np.concatenate([rows[name], true[name]])[order]
+
+    videos = [write_people(tmp_path, subset, i, as_found) for subset in ("training", "testing") for i in range(3)]
+    boxes = {"match_iou": 0.9, "unmatched": unmatched, "training_score": 0.9, "testing_score": 0.85}
+    window = {**BOXES["window"], "min_score": 0.9}  # type: ignore[dict-item]
+    section = BOXES | {"boxes": boxes, "window": window, "seeds": 1, "training": {**TRAINING, "steps": 40}}
+    sections = sections_of(tmp_path, root, Dataset("made", ACTIONS, tuple(videos)), **section)
+    metrics = run(tmp_path, sections)
+    # Of 26 known seconds: two true people, and the left one where it was found rightly (18), or wherever it was found.
+    assert metrics["training_clips"] == 3 * (2 * 26 + (18 if unmatched == "left_out" else 26))
+    assert metrics["test_clips"] == 3 * 2 * 26, "found ones of 0.85, no true ones"
+    data = memory.read(tmp_path, Dataset("made", ACTIONS, tuple(videos)), sections["memory"])[""]
+    silent = ~data.training.labels.any(axis=1)
+    assert silent.sum() == (0 if unmatched == "left_out" else 3 * 8)
+    assert all(len(bank.t) == 30 for bank in data.banks.banks.values()), "looked back at: found ones of 0.9"
+
+
 def test_a_set_that_does_not_tell_who_acts_is_named(tmp_path: Path, root: Path) -> None:
     videos = [write_people(tmp_path, subset, 0) for subset in ("training", "testing")]
     sections = sections_of(tmp_path, root, Dataset("made", ACTIONS, tuple(videos)), **BOXES)
@@ -231,6 +261,18 @@ def test_verbs_and_nouns_have_networks_that_the_prior_joins(tmp_path: Path, root
         np.testing.assert_allclose(file["noun_scores_bank"].sum(axis=-1), 1, atol=1e-5)
         hits = file["noun_scores_bank"].argmax(axis=-1) == file["noun_labels"].argmax(axis=-1)
         assert hits.mean() == pytest.approx(metrics["noun_top1/bank"])
+
+
+def test_nouns_may_have_a_training_of_their_own(tmp_path: Path, root: Path) -> None:
+    """The release's 36k and 50k iterations (thesis, section 7.4.1), in small."""
+    own = {**TRAINING, "steps": 30, "schedule": "step", "milestones": [20, 25], "lr": 0.02}
+    few = SEGMENTS | {"training": {**TRAINING, "steps": 20}, "seeds": 1}
+    few["segments"] = {**SEGMENTS["segments"], "noun_training": own}  # type: ignore[dict-item]
+    run(tmp_path, sections_of(tmp_path, root, kitchen(tmp_path), **few))
+    for part, steps in (("verb", 20), ("noun", 30)):
+        for name in ("short_term", "bank"):
+            history = read_json(tmp_path / "data" / "checkpoints" / "history" / "memory" / f"{part}-{name}-0.json")
+            assert history[-1]["step"] == steps
 
 
 def test_wrong_segments_are_named(tmp_path: Path, root: Path) -> None:

@@ -142,6 +142,7 @@ def test_untrimmed_videos_have_no_clip_protocol(project: Path) -> None:
     ("values", "message"),
     [
         ({"training": TRAINING | {"schedule": "one_cycle"}}, "multigrid needs step"),
+        ({"training": TRAINING | {"schedule": "step", "milestones": [2]}}, "step decays where its stages end"),
         ({"training": TRAINING | {"multigrid": {"long": False, "short": False}}}, "that is the baseline"),
         ({"encoder": ENCODER | {"temporal": {"name": "sgs"}}}, "unequal length"),
     ],
