@@ -22,11 +22,10 @@ from pipeline.evaluation.from_files.request import Request
 from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, ParameterError, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import StageError, find_stage, section_models
+from pipeline.run.stage import StageError, section_models
 from pipeline.video import jpeg
 from stages import _encoder, _framewise_report, _outputs
+from tests.stages.one_stage import run_one
 from tests.video.clips import encode_clip
 
 CLASSES = ("left", "never", "right")
@@ -92,10 +91,7 @@ def params(root: Path, **changes: Any) -> dict[str, Any]:
 
 def run(folder: Path, raw: dict[str, Any], name: str = "framewise") -> dict[str, float]:
     sections = check_params(raw, section_models(), PARAMS_FILE)
-    with StageProgress(name, folder / "status.json") as progress:
-        run_stage(find_stage(name), "", sections, folder, progress)
-    metrics: dict[str, float] = read_json(folder / _outputs.METRICS / f"{name}.json")["metrics"]
-    return metrics
+    return run_one(folder, sections, name)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -15,11 +15,10 @@ from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.datasets.snippets import snippet_cells
 from pipeline.run import kinds
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import StageError, find_stage, section_models
+from pipeline.run.stage import StageError, section_models
 from stages import _detections, _encoder, _head_context, _opened_head, _outputs, _served
 from stages._head_context import ContextSpec, InBank
+from tests.stages.one_stage import run_one
 
 DURATION_S, LENGTH = 24.0, 24
 CLASSES = ("reach_for_ball", "reach_for_box")
@@ -96,10 +95,7 @@ def sections(root: Path, context: Mapping[str, Any] | None, localiser: str = "gt
 
 
 def run(project: Path, name: str, found: dict[str, Section]) -> dict[str, float]:
-    with StageProgress(f"{name}@acp", project / "status.json") as progress:
-        run_stage(find_stage(name), "acp", found, project, progress)
-    metrics: dict[str, float] = json.loads((project / _outputs.METRICS / f"{name}@acp.json").read_text())["metrics"]
-    return metrics
+    return run_one(project, found, name, "acp")
 
 
 def test_only_the_context_tells_the_class(project: Path, root: Path) -> None:

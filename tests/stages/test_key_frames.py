@@ -15,12 +15,12 @@ from pipeline.datasets.world import CLASSES, PlannedVideo, world_plan, write_vid
 from pipeline.datasets.world.render import World, render_frames
 from pipeline.report.blocks import Sheets
 from pipeline.run import kinds
-from pipeline.run.files import read_json, write_json
+from pipeline.run.files import write_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
 from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
 from pipeline.run.stage import Context, VideoStage, find_stage, section_models
 from stages import _boxes, _detector, _examples, _outputs, _people
+from tests.stages.one_stage import run_one
 
 STARTS_S, FPS, SIDE = 900, 4, 72
 EMPTY, EXCLUDED = 7, 5
@@ -74,10 +74,7 @@ def tell(plan: PlannedVideo, nobody: bool) -> tuple[Told, list[str]]:
 
 
 def run(root: Path, sections: dict[str, Section], name: str) -> dict[str, Any]:
-    with StageProgress(name, root / "status.json") as progress:
-        run_stage(find_stage(name), "", sections, root, progress)
-    metrics: dict[str, Any] = read_json(root / _outputs.METRICS / f"{name}.json")["metrics"]
-    return metrics
+    return run_one(root, sections, name)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,10 @@ from pipeline.report.blocks import Section as ReportSection
 from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import find_stage, section_models
+from pipeline.run.stage import section_models
 from stages import _long_form_report, _long_form_runs, _outputs
 from stages._instances import load_instances
+from tests.stages.one_stage import run_one
 
 DURATION_S = 12.0
 CLASSES = ("bow", "wave")
@@ -103,9 +102,7 @@ def make(
 
 
 def run(folder: Path, sections: dict[str, Section]) -> tuple[dict[str, float], dict[str, Any]]:
-    with StageProgress("long_form", folder / "status.json") as progress:
-        run_stage(find_stage("long_form"), "", sections, folder, progress)
-    metrics = read_json(folder / "reports" / "metrics" / "long_form.json")["metrics"]
+    metrics = run_one(folder, sections, "long_form")
     return metrics, read_json(folder / "data" / "predictions" / "long_form" / "table.json")
 
 

@@ -14,11 +14,10 @@ from pipeline.run import kinds
 from pipeline.run.artifacts import ArtifactError
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import StageError, find_stage, section_models
+from pipeline.run.stage import StageError, section_models
 from stages import _memory, _memory_seconds, _memory_training, _outputs
 from stages._memory import Clips, Variant, Window, batch
+from tests.stages.one_stage import run_one
 
 DURATION_S = 40.0
 CLASSES = ("reach_for_ball", "reach_for_box", "walk")
@@ -85,10 +84,7 @@ def make(tmp_path: Path, root: Path, subsets: Mapping[str, int]) -> dict[str, Se
 
 
 def run(tmp_path: Path, sections: dict[str, Section]) -> dict[str, float]:
-    with StageProgress("memory", tmp_path / "status.json") as progress:
-        run_stage(find_stage("memory"), "", sections, tmp_path, progress)
-    metrics: dict[str, float] = read_json(tmp_path / "reports" / "metrics" / "memory.json")["metrics"]
-    return metrics
+    return run_one(tmp_path, sections, "memory")
 
 
 def with_memory(sections: dict[str, Section], **values: Any) -> dict[str, Section]:

@@ -14,11 +14,10 @@ from pipeline.evaluation.from_files.request import Request
 from pipeline.run import kinds
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import StageError, find_stage, section_models
+from pipeline.run.stage import StageError, section_models
 from stages import _memory_segments, _outputs, memory
 from stages._memory import Window
+from tests.stages.one_stage import run_one
 
 DURATION_S = 30.0
 ACTIONS = ("talk to (a person, a group)", "take", "put")
@@ -80,10 +79,7 @@ def sections_of(tmp_path: Path, root: Path, dataset: Dataset, **values: Any) -> 
 
 
 def run(tmp_path: Path, sections: dict[str, Section]) -> dict[str, float]:
-    with StageProgress("memory", tmp_path / "status.json") as progress:
-        run_stage(find_stage("memory"), "", sections, tmp_path, progress)
-    metrics: dict[str, float] = read_json(tmp_path / "reports" / "metrics" / "memory.json")["metrics"]
-    return metrics
+    return run_one(tmp_path, sections, "memory")
 
 
 BOXES = {

@@ -10,11 +10,10 @@ import pytest
 from pipeline.datasets.schema import Dataset, Segment, Video
 from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, ParameterError, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import find_stage, section_models
+from pipeline.run.stage import section_models
 from stages import _outputs, _recognition
 from tests.datasets.coded import write_stream
+from tests.stages.one_stage import run_one
 
 CLASSES = ("left", "right")
 NETWORK = {
@@ -51,10 +50,7 @@ def run(folder: Path, root: Path, **changes: Any) -> dict[str, float]:
     raw["run"] |= {"tracking": False}
     raw["recognise"] = copy.deepcopy(SECTION) | changes
     sections = check_params(raw, section_models(), PARAMS_FILE)
-    with StageProgress("recognise", folder / "status.json") as progress:
-        run_stage(find_stage("recognise"), "", sections, folder, progress)
-    metrics: dict[str, float] = read_json(folder / _outputs.METRICS / "recognise.json")["metrics"]
-    return metrics
+    return run_one(folder, sections, "recognise")
 
 
 @pytest.fixture(scope="module")

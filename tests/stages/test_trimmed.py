@@ -11,12 +11,10 @@ import pytest
 from pipeline.datasets.schema import Dataset
 from pipeline.datasets.snippets import FrameStore
 from pipeline.evaluation.command import add_arguments, run
-from pipeline.run.files import read_json
 from pipeline.run.params import ParameterError, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import StageError, find_stage, section_models
+from pipeline.run.stage import StageError, section_models
 from stages import _encoder, _outputs, _snippets, _views
+from tests.stages.one_stage import run_one
 from tests.video.clips import encode_clip
 
 CLASSES = ("BlueLight", "RedLight")
@@ -76,10 +74,7 @@ def stage(folder: Path, root: Path, name: str, **pretrain: Any) -> Mapping[str, 
     raw["run"] |= {"executor": "inline", "tracking": False}
     raw["frames"] |= {"fps": 10, "short_side": 48}
     raw["pretrain"] |= {"encoder": ENCODER, "subset": "training", "training": TRAINING, "views": VIEWS} | pretrain
-    with StageProgress(name, folder / "status.json") as progress:
-        run_stage(find_stage(name), "", check_params(raw, section_models(), "params.yaml"), folder, progress)
-    found: Mapping[str, float] = read_json(folder / "reports" / "metrics" / f"{name}.json")["metrics"]
-    return found
+    return run_one(folder, check_params(raw, section_models(), "params.yaml"), name)
 
 
 def test_a_recogniser_from_the_lists_to_the_published_protocol(

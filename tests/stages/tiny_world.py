@@ -10,12 +10,10 @@ import torch
 from pipeline.datasets.schema import Dataset, Video
 from pipeline.datasets.world import world_plan, write_video
 from pipeline.run import kinds
-from pipeline.run.files import read_json
 from pipeline.run.params import PARAMS_FILE, Section, check_params, read_params
-from pipeline.run.progress import StageProgress
-from pipeline.run.runner import run_stage
-from pipeline.run.stage import find_stage, section_models
+from pipeline.run.stage import section_models
 from stages import _encoder, _outputs
+from tests.stages.one_stage import run_one
 
 SPEC = _encoder.EncoderSpec(name="tsm_resnet18", base_width=8, frames=4, window_s=1.0, height=48, width=64)
 
@@ -49,10 +47,7 @@ class Project:
 
     def run(self, name: str, variant: str = "") -> dict[str, float]:
         """Run one stage in this process; its metrics."""
-        with StageProgress(name, self.root / "status.json") as progress:
-            run_stage(find_stage(name), variant, self.sections, self.root, progress)
-        metrics: dict[str, float] = read_json(self.root / "reports" / "metrics" / f"{name}.json")["metrics"]
-        return metrics
+        return run_one(self.root, self.sections, name, variant)
 
     def read(self, kind: str, out: str) -> dict[str, np.ndarray]:
         """The artifact of the test video."""
